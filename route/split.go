@@ -1,0 +1,172 @@
+package route
+
+import (
+	"net/netip"
+	"regexp"
+)
+
+// ArmName names one side of a canary split.
+type ArmName uint8
+
+const (
+	Stable ArmName = iota
+	Canary
+	Backup
+)
+
+var armNames = [...]string{"stable", "canary", "backup"}
+
+func (a ArmName) String() string { return armNames[a] }
+
+// MarshalText writes the arm's name.
+func (a ArmName) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// Method says how one request is assigned to an arm.
+type Method uint8
+
+const (
+	Random     Method = iota // an independent draw per request
+	RoundRobin               // exact interleaving: of n requests, floor(n·ratio) or one more go to the canary
+	Hash                     // by the client's key: same client, same arm
+)
+
+// Balance says which instance inside an arm.
+type Balance uint8
+
+const (
+	P2C               Balance = iota // the less loaded of two drawn at random (requests in flight per capacity)
+	LeastConn                        // the least loaded of all
+	RoundRobinBalance                // in turn, the turn surviving table swaps
+	RandomBalance                    // an independent draw
+)
+
+// InstanceSticky says whether a client keeps its instance inside an arm.
+type InstanceSticky uint8
+
+const (
+	InstanceFree   InstanceSticky = iota // balance chooses each time
+	InstanceSticks                       // same client, same instance while it is ready (rendezvous hash of the IDs)
+	NodeSticks                           // same client, same Consul node, also across arms (a blue/green flip keeps the node)
+)
+
+// KeyKind is where a client's key comes from.
+type KeyKind uint8
+
+const (
+	KeyCookie KeyKind = iota
+	KeyHeader
+	KeyIP // IPv6 cut to its /64
+)
+
+// KeySource is one place to look for the client's key.
+type KeySource struct {
+	Kind KeyKind
+	Name string // of the cookie or header
+	// Mint is set on the balancer's own cookie: where the client has none an
+	// id is derived (from address, user agent and hour) and set.
+	Mint bool
+}
+
+// Cookie describes the balancer's own cookie.
+type Cookie struct {
+	Name     string // "lb_canary"
+	MaxAge   int    // seconds; 0 is a session cookie
+	Domain   string
+	SameSite string // "Lax", "Strict" or "None"
+}
+
+// Sticky says which clients are the same client. The zero value: none.
+type Sticky struct {
+	By       []KeySource // first one present wins; empty is not sticky
+	Cookie   Cookie
+	Instance InstanceSticky
+}
+
+// Selector chooses instances. All that is set must hold; the zero Selector is
+// unset, see [Split].
+type Selector struct {
+	Tag     string
+	Meta    map[string]string
+	Service string // another Consul service whose instances join as this arm
+}
+
+// IsZero reports whether nothing is set.
+func (s Selector) IsZero() bool { return s.Tag == "" && s.Service == "" && len(s.Meta) == 0 }
+
+// PatternKind is how a MatchRule compares a value.
+type PatternKind uint8
+
+const (
+	Exact   PatternKind = iota
+	Prefix              // "abc*"
+	Regexp              // "~re2"
+	Present             // "*"
+)
+
+// Pattern is one compared value.
+type Pattern struct {
+	Kind PatternKind
+	Text string // without the mark
+	RE   *regexp.Regexp
+}
+
+// FieldMatch compares one named header, cookie or query parameter.
+type FieldMatch struct {
+	Name    string
+	Pattern Pattern
+}
+
+// MatchRule sends the requests it matches to an arm, before the split. Its
+// parts AND; inside Methods and CIDRs any element may hold.
+type MatchRule struct {
+	Headers []FieldMatch
+	Cookies []FieldMatch
+	Query   []FieldMatch
+	Path    *Pattern
+	Methods []string
+	CIDRs   []netip.Prefix // of the believed client address
+	To      ArmName        // Stable or Canary
+}
+
+// Split is how a service's traffic is divided between its arms: the compiled
+// form of a canary document, made by package canary. It is immutable. The zero
+// Split sends everything to stable.
+type Split struct {
+	Service string
+	// Explicit is set when a document says so, also one that says ratio 0.
+	Explicit bool
+	// Ratio is the effective share of the canary, 0..1.
+	Ratio      float64
+	Method     Method
+	Sticky     Sticky
+	Balance    Balance
+	HasBalance bool // the document names a balance; otherwise the operator's default holds
+
+	// Canary chooses the canary arm among the service's instances; zero means
+	// the tag "canary". Stable zero means the rest. Backup zero means no
+	// backup arm.
+	Canary, Stable, Backup Selector
+
+	Match      []MatchRule
+	MinHealthy int // canaries below which everyone goes to stable; < 1 means 1
+
+	// Secret keys the hash of sticky assignment: two 64-bit halves shared by
+	// all balancers. ID is the rollout's identity, "" until the document has one.
+	Secret [2]uint64
+	ID     string
+
+	// Index and DocHash identify the document this came from, for logs and APIs.
+	Index   uint64
+	DocHash string
+	// Wanted is the ratio the document asks for, Because why Ratio differs.
+	Wanted  float64
+	Because string
+}
+
+// Splits holds the splits by service, and the one for all others.
+type Splits struct {
+	ByService map[string]*Split
+	// Default applies to services without one of their own; nil is everything
+	// to stable. For gives each service its own copy (own Service name).
+	Default *Split
+}

@@ -1,0 +1,124 @@
+package route
+
+import (
+	"iter"
+
+	"serin/registry"
+)
+
+// Table is the compiled routing table: which requests go to which instances,
+// and in which proportions. It is immutable and safe for concurrent use.
+// A nil Table has no routes.
+type Table struct {
+	// fields belong to route/build.go and route/match.go
+	table
+}
+
+// Route is one [host]/path and everything that may serve it.
+type Route struct {
+	Host string // lower case, as in the tag; "" is any host
+	Path string // as in the tag; always starts with "/"
+	// Parts divide the route among the services that claim it (Fabio: they
+	// share one route and one 100 %), in order of their names. A Part whose
+	// service has no ready instance has Share 0; when that is so for all of
+	// them the request is answered 503, not 404.
+	Parts []*Part
+}
+
+// Part is one service's part of a route.
+type Part struct {
+	Service string
+	// Share is what Fabio's weights give this service's targets, 0..1. The
+	// shares of a route sum to 1, or all are 0 when nothing is ready.
+	Share float64
+	// Split divides the part between the arms; never nil (see Splits.For).
+	Split *Split
+	// Arms by ArmName; an arm without targets has an empty Ready.
+	Arms [3]Arm
+}
+
+// Arm is one side of a canary split, as far as this route is concerned.
+type Arm struct {
+	// Ready are the targets that Consul and the operator's policy allow.
+	Ready []*Target
+	// Critical are the targets that are neither ready nor in maintenance: what
+	// proxy.panic.critical may fall back to.
+	Critical []*Target
+	// Fixed is the share (0..1) of this arm's traffic that targets with a
+	// fixed weight take in proportion to it; the rest goes to the others by
+	// balance. 1 when all ready targets have one, 0 when none has.
+	Fixed float64
+}
+
+// Target is one instance as one route sees it. It is a fact and never written
+// after Build; live state is found by Addr.
+type Target struct {
+	Service    string
+	ID         string // the Consul service ID
+	Node       string
+	Datacenter string
+	Addr       string // host:port
+	Tags       []string
+	Meta       map[string]string
+	// Weight is the fixed share that the tag asks for (weight=), < 0 when it
+	// asks for none. 0 excludes the target: it is then in no arm.
+	Weight float64
+	// Capacity is Consul's service weight, >= 1: an instance of capacity 2
+	// takes twice the load of one of capacity 1 when balance chooses.
+	Capacity int
+	// Options are the tag's options, shared between targets.
+	Options *Options
+	// Tag is the tag this target comes from, as it was registered.
+	Tag string
+}
+
+// Builder builds tables. Its zero value uses Fabio's defaults. A Builder keeps
+// the parsed form of services between builds (keyed by *registry.Service), so
+// that one changed service costs in proportion to that service; it is
+// therefore not safe for concurrent use, unlike the tables it returns.
+type Builder struct {
+	// TagPrefix marks a tag as a route; "" means "urlprefix-".
+	TagPrefix string
+	// Datacenter replaces $DC and ${DC} in hosts and paths.
+	Datacenter string
+
+	builder // parsed services by pointer
+}
+
+// Match returns the route that serves host and path, or nil. tls tells whether
+// the request came over TLS (only for the :80 and :443 rules of Fabio). The
+// path is the request's raw path; matching is done on one normalised copy.
+// Match does not allocate in the usual case and is safe for concurrent use.
+//
+// The order is Fabio's: exact hosts before wildcards, a longer wildcard suffix
+// before a shorter one, hosts before routes without a host, then the longest
+// path prefix; and where no path of a host matches, the next host is tried.
+func (t *Table) Match(host, path string, tls bool) *Route { return t.match(host, path, tls) }
+
+// Routes yields all routes in matching order.
+func (t *Table) Routes() iter.Seq[*Route] { return t.routes() }
+
+// Problems returns what was refused in this table and why, ordered by service,
+// instance and tag.
+func (t *Table) Problems() []Problem { return t.problemList() }
+
+// Targets yields every target of the table, ready or not; an instance that
+// several routes name is yielded once per route.
+func (t *Table) Targets() iter.Seq[*Target] { return t.targets() }
+
+// Splits returns the splits the table was built with.
+func (t *Table) Splits() Splits { return t.splitSet() }
+
+// Snapshot returns the catalog the table was built from.
+func (t *Table) Snapshot() *registry.Snapshot { return t.snapshot() }
+
+// Problem is one thing the builder refused, and why. It never affects anything
+// else than what it names.
+type Problem struct {
+	Service  string `json:"service"`
+	Instance string `json:"instance,omitempty"`
+	Node     string `json:"node,omitempty"`
+	Tag      string `json:"tag,omitempty"`
+	Err      error  `json:"-"`
+	Error    string `json:"error"` // Err.Error(), a sentence with the byte offset where there is one
+}
