@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"net/netip"
 	"time"
 
@@ -22,7 +23,10 @@ type Core struct {
 	Headers   Headers
 	// Trusted are the peers whose forwarding headers are believed.
 	Trusted []netip.Prefix
-	// Observe is told every request's Outcome once. It must not block.
+	// Drain counts what is open, for the stop sequence; nil counts nothing.
+	Drain *Drain
+	// Observe is told every request's Outcome once. It must not block, nor
+	// keep the Outcome. May be nil.
 	Observe func(*Outcome)
 	// Now and Rand are time.Now and rand.Uint64, or a test's.
 	Now  func() time.Time
@@ -67,21 +71,52 @@ type Headers struct {
 	Debug     bool   // proxy.header.debug: X-LB-Service, -Arm, -Why, -Instance on responses
 }
 
-// Decide loads the table once and decides; see [Decide].
-func (c *Core) Decide(r Request) Decision {
-	d := Draw{Part: c.Rand(), Arm: c.Rand(), Instance: c.Rand(), Now: c.Now()}
-	return Decide(c.Table(), c.Settings, c.Upstreams, r, d)
+// WithDefaults returns t with every zero replaced by its default, and every
+// negative value by zero: that is how net/http writes "no limit".
+func (t Timeouts) WithDefaults() Timeouts {
+	d := func(v *time.Duration, def time.Duration) { *v = max(cmp.Or(*v, def), 0) }
+	d(&t.Dial, time.Second)
+	d(&t.TLSHandshake, 2*time.Second)
+	d(&t.ResponseHeader, 30*time.Second)
+	d(&t.ReadHeader, 10*time.Second)
+	d(&t.BodyIdle, time.Minute)
+	d(&t.StreamIdle, time.Hour)
+	d(&t.ClientIdle, 75*time.Second)
+	d(&t.UpstreamIdle, 4*time.Second)
+	return t
 }
 
-// Attempt is what an engine knows of a failed attempt when it asks for another.
-type Attempt struct {
-	Class Class
-	// Sent reports whether any byte of the request was written to the
-	// instance: if not, any method may be tried elsewhere.
-	Sent bool
-	// Idempotent is the request's method (RFC 9110, 9.2.2), or its having an
-	// Idempotency-Key; Replayable is whether its whole body is at hand.
-	Idempotent, Replayable bool
-	// Began is set once any byte of the response's final head reached the client.
-	Began bool
+// WithDefaults returns l with every zero replaced by its default.
+func (l Limits) WithDefaults() Limits {
+	return Limits{
+		RequestLine:    cmp.Or(l.RequestLine, 8<<10),
+		HeaderLine:     cmp.Or(l.HeaderLine, 16<<10),
+		HeaderTotal:    cmp.Or(l.HeaderTotal, 64<<10),
+		HeaderCount:    cmp.Or(l.HeaderCount, 100),
+		ResponseHead:   cmp.Or(l.ResponseHead, 256<<10),
+		MaxStreams:     cmp.Or(l.MaxStreams, 100),
+		IdlePerTarget:  cmp.Or(l.IdlePerTarget, 64),
+		InFlightTarget: cmp.Or(l.InFlightTarget, 1024),
+		InFlightTotal:  cmp.Or(l.InFlightTotal, 10_000),
+		ReplayBody:     cmp.Or(l.ReplayBody, 64<<10),
+		Informational:  cmp.Or(l.Informational, 10),
+	}
+}
+
+// Decide loads the table once and decides; see [Decide]. It also counts the
+// request for the retry budget of its service.
+func (c *Core) Decide(r Request) Decision {
+	now := c.Now()
+	d := Decide(c.Table(), c.Settings, c.Upstreams, r, Draw{Part: c.Rand(), Arm: c.Rand(), Instance: c.Rand(), Now: now})
+	if d.Target != nil {
+		c.Budget.Request(d.Part.Service, now)
+	}
+	return d
+}
+
+// Done tells the Outcome of a request, exactly once, through Observe.
+func (c *Core) Done(o *Outcome) {
+	if c.Observe != nil {
+		c.Observe(o)
+	}
 }

@@ -37,6 +37,8 @@ type Live interface {
 	// Usable reports whether addr may get a request now: it is not ejected,
 	// has room, and (draw against its slow-start ramp) is warm enough.
 	Usable(addr string, draw uint64) bool
+	// Room reports whether the service may have another request in flight.
+	Room(service string) bool
 	// Turn returns the next number of the named sequence, starting at 0: the
 	// state of round robin, which outlives tables.
 	Turn(sequence string) uint64
@@ -76,4 +78,20 @@ type Decision struct {
 	Strip     string // name of the balancer's own cookie, to be removed from what is forwarded; "" for none
 
 	tried []string
+}
+
+// Decide is the list of steps of a request and the only place that knows their
+// order. It is pure.
+func Decide(t *route.Table, s Settings, live Live, r Request, d Draw) Decision {
+	rt := t.Match(r.Host(), r.Path(), r.TLS())
+	if rt == nil {
+		return Decision{Answer: &Answer{Status: s.NoRouteStatus, Class: NoTarget}}
+	}
+	p := rt.Parts[0]
+	for a := range p.Arms {
+		if ready := p.Arms[a].Ready; len(ready) > 0 {
+			return Decision{Route: rt, Part: p, Target: ready[d.Instance%uint64(len(ready))]}
+		}
+	}
+	return Decision{Answer: &Answer{Status: 503, RetryAfter: 1, Class: NoTarget}}
 }

@@ -13,7 +13,8 @@ type Class uint8
 
 const (
 	OK           Class = iota // the instance answered, whole, below 500
-	ServerError               // it answered 5xx, whole
+	ServerError               // it answered 5xx, whole; but see Unavailable
+	Unavailable               // it answered 502, 503 or 504, whole: what says that it cannot work now
 	ConnectError              // no connection to it could be made: nothing was sent
 	Timeout                   // it did not answer in time
 	Reset                     // it closed or reset before its response began, or what it sent was no HTTP
@@ -24,7 +25,7 @@ const (
 	Answered                  // Serin answered itself: redirect, refusal, limit
 )
 
-var classNames = [...]string{"ok", "server_error", "connect_error", "timeout", "reset", "truncated", "client_gone", "client_error", "no_target", "answered"}
+var classNames = [...]string{"ok", "server_error", "unavailable", "connect_error", "timeout", "reset", "truncated", "client_gone", "client_error", "no_target", "answered"}
 
 // String returns the label used in metrics and logs.
 func (c Class) String() string { return classNames[c] }
