@@ -1,0 +1,246 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"serin/proxy"
+	"serin/registry"
+	"serin/route"
+)
+
+// Config is all that lb can be told, parsed. Each field belongs to one row of
+// the option table, whose text says what it does, what it costs and what zero
+// means. Get one from [Default] or [load]; it is a plain value.
+type Config struct {
+	Proxy    Proxy
+	UI       UI
+	Registry Registry
+	Canary   Canary
+	Log      Log
+
+	// sources says where each value came from, by key; a key that is missing
+	// has its default.
+	sources map[string]string
+}
+
+// Proxy are the proxy.* options.
+type Proxy struct {
+	Addr           []string
+	Strategy       route.Balance
+	NoRouteStatus  int
+	Retries        int
+	PanicThreshold int
+	PanicCritical  bool
+	TLSSkipVerify  bool
+	Trusted        []netip.Prefix
+	LameDuck       time.Duration // proxy.deregistergraceperiod
+	Drain          time.Duration // proxy.shutdownwait
+	Timeouts       proxy.Timeouts
+	Limits         proxy.Limits // those with an option; the others are zero, their default
+	Headers        proxy.Headers
+}
+
+// UI are the ui.* options: the admin listener.
+type UI struct {
+	Addr        string
+	AllowRemote bool
+}
+
+// Registry are the registry.* options.
+type Registry struct {
+	Timeout        time.Duration
+	SnapshotPath   string
+	SnapshotMaxAge time.Duration
+	Consul         Consul
+}
+
+// Consul are the registry.consul.* options. Addr, Token and TokenFile are
+// empty when Consul's client library shall choose (its CONSUL_* variables).
+type Consul struct {
+	Addr      string
+	Token     string
+	TokenFile string
+	TagPrefix string
+	Policy    registry.Policy
+	Register  Register
+}
+
+// Register are the registry.consul.register.* options.
+type Register struct {
+	Enabled       bool
+	Name          string
+	Addr          string // "" is the address of the admin listener as others reach it
+	Tags          []string
+	CheckInterval time.Duration
+	CheckTimeout  time.Duration
+}
+
+// Canary are the canary.* options.
+type Canary struct {
+	Prefix string
+}
+
+// Log are the log.* options.
+type Log struct {
+	Level        string
+	Format       string // auto, text or json
+	AccessTarget string // "", stdout, stderr or a file name
+	AccessFormat string // json, common or combined
+}
+
+// Default returns what lb does when it is told nothing.
+func Default() Config {
+	return Config{
+		Proxy: Proxy{
+			Addr:           []string{":9999"},
+			NoRouteStatus:  404,
+			Retries:        2,
+			PanicThreshold: 50,
+			LameDuck:       10 * time.Second,
+			Drain:          time.Minute,
+			Timeouts: proxy.Timeouts{
+				Dial:           time.Second,
+				TLSHandshake:   2 * time.Second,
+				ResponseHeader: 30 * time.Second,
+				ReadHeader:     10 * time.Second,
+				BodyIdle:       time.Minute,
+				StreamIdle:     time.Hour,
+				ClientIdle:     75 * time.Second,
+				UpstreamIdle:   4 * time.Second,
+			},
+			Limits: proxy.Limits{
+				IdlePerTarget:  64,
+				InFlightTarget: 1024,
+				InFlightTotal:  10000,
+				ReplayBody:     64 << 10,
+			},
+		},
+		UI: UI{Addr: "127.0.0.1:9998"},
+		Registry: Registry{
+			Timeout:        5 * time.Second,
+			SnapshotMaxAge: 24 * time.Hour,
+			Consul: Consul{
+				TagPrefix: "urlprefix-",
+				Policy:    registry.Policy{Status: []registry.Health{registry.Passing}},
+				Register: Register{
+					Enabled:       true,
+					Name:          "lb",
+					CheckInterval: time.Second,
+					CheckTimeout:  3 * time.Second,
+				},
+			},
+		},
+		Canary: Canary{Prefix: "lb/canary"},
+		Log:    Log{Level: "info", Format: "auto", AccessFormat: "json"},
+	}
+}
+
+// settings returns what proxy.Decide needs of p.
+func (p Proxy) settings() proxy.Settings {
+	return proxy.Settings{
+		Balance:       p.Strategy,
+		PanicPercent:  p.PanicThreshold,
+		PanicCritical: p.PanicCritical,
+		NoRouteStatus: p.NoRouteStatus,
+		Attempts:      p.Retries + 1,
+	}
+}
+
+// Validate returns every mistake of c that no single value shows, and every
+// value out of its range. It changes nothing and touches nothing outside c.
+func (c Config) Validate() (errs []error) {
+	bad := func(key, value, why string) {
+		errs = append(errs, fmt.Errorf("%s = %q (%s): %s", key, value, c.source(key), why))
+	}
+	within := func(key string, v, low, high int) {
+		if v < low || v > high {
+			bad(key, strconv.Itoa(v), fmt.Sprintf("want a number from %d to %d", low, high))
+		}
+	}
+	if len(c.Proxy.Addr) == 0 {
+		bad("proxy.addr", "", "want at least one address to listen on, such as :9999")
+	}
+	for _, a := range c.Proxy.Addr {
+		if err := checkListen(a); err != nil {
+			bad("proxy.addr", a, err.Error())
+		}
+	}
+	if err := checkListen(c.UI.Addr); err != nil {
+		bad("ui.addr", c.UI.Addr, err.Error())
+	} else if !loopback(c.UI.Addr) && !c.UI.AllowRemote {
+		bad("ui.addr", c.UI.Addr, "others could reach the admin listener, which asks nobody who they are; "+
+			"bind it to 127.0.0.1, or set ui.allow.remote=true where the network keeps strangers out (a container)")
+	}
+	within("proxy.noroutestatus", c.Proxy.NoRouteStatus, 200, 599)
+	within("proxy.retries", c.Proxy.Retries, 0, 10)
+	within("proxy.panic.threshold", c.Proxy.PanicThreshold, 0, 100)
+	if c.Registry.Consul.Token != "" && c.Registry.Consul.TokenFile != "" {
+		bad("registry.consul.token.file", c.Registry.Consul.TokenFile, "registry.consul.token is set too ("+c.source("registry.consul.token")+"); set one of them")
+	}
+	if c.Registry.Consul.TagPrefix == "" {
+		bad("registry.consul.tagprefix", "", "every tag of every service would be read as a route; want a prefix such as urlprefix-")
+	}
+	if r := c.Registry.Consul.Register; r.Enabled {
+		if r.Name == "" {
+			bad("registry.consul.register.name", "", "want a service name, or registry.consul.register.enabled=false")
+		}
+		if r.Addr != "" {
+			if err := checkListen(r.Addr); err != nil {
+				bad("registry.consul.register.addr", r.Addr, err.Error())
+			}
+		}
+		if r.CheckInterval <= 0 {
+			bad("registry.consul.register.checkInterval", r.CheckInterval.String(), "want a time above 0")
+		}
+	}
+	if p := c.Canary.Prefix; p == "" || strings.HasPrefix(p, "/") || strings.HasSuffix(p, "/") {
+		bad("canary.prefix", p, "want a key without a slash at either end, such as lb/canary")
+	}
+	return errs
+}
+
+// source says where the value of key came from.
+func (c Config) source(key string) string {
+	if s, ok := c.sources[key]; ok {
+		return s
+	}
+	return "default"
+}
+
+// checkListen reports what is wrong with an address in host:port form.
+func checkListen(addr string) error {
+	if hostport, rest, ok := strings.Cut(addr, ";"); ok {
+		return fmt.Errorf("listener options such as %q are not known; listeners speak HTTP/1.1 and HTTP/2 without TLS: write %s", rest, hostport)
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("want host:port or :port, such as 127.0.0.1:9999 (%w)", err)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("port %q: want a number from 0 to %d", port, 1<<16-1)
+	}
+	return nil
+}
+
+// loopback reports whether only this machine reaches addr.
+func loopback(addr string) bool {
+	name, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(name)
+	return name == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// stateFile is where the last good state is kept in systemd's StateDirectory,
+// which may name several; the first is ours.
+func stateFile(stateDirectory string) string {
+	dir, _, _ := strings.Cut(stateDirectory, ":")
+	return dir + string(os.PathSeparator) + "snapshot.json"
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"serin/admin"
+)
+
+// given is everything a start is told: values of flags by key, the environment
+// as os.Environ gives it, and the configuration file with its name.
+type given struct {
+	flags   map[string]string
+	environ []string
+	file    []byte
+	name    string // of the file; "" is none
+}
+
+// notOptions are the LB_ variables that belong to no row of the table.
+var notOptions = []string{"LB_CONFIG", "LB_ADDR", "LB_TOKEN"}
+
+// load builds the configuration: flag before variable before file before the
+// default. It is pure, and its error joins every mistake, not the first alone.
+func load(g given) (Config, error) {
+	cfg := Default()
+	cfg.sources = map[string]string{}
+	var errs []error
+	env := map[string]string{}
+	for _, kv := range g.environ {
+		if name, value, ok := strings.Cut(kv, "="); ok {
+			env[name] = value
+		}
+	}
+	file, err := parseFile(g.name, g.file)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	known := slices.Clone(notOptions)
+	for _, o := range options {
+		known = append(known, o.env())
+		var text, source string
+		switch flag, fok := g.flags[o.key]; {
+		case fok:
+			text, source = flag, "flag --"+o.key
+		case has(env, o.env()):
+			text, source = env[o.env()], "env "+o.env()
+		case file[o.key] != nil:
+			text, source = file[o.key].text, file[o.key].at
+		case env[o.fallback] != "":
+			text, source = env[o.fallback], "env "+o.fallback
+			if o.from != nil {
+				text = o.from(text)
+			}
+		default:
+			continue
+		}
+		cfg.sources[o.key] = source
+		next := cfg
+		if err := o.set(&next, text); err == nil {
+			cfg = next
+		} else {
+			shown := text
+			if o.secret {
+				shown = redacted
+			}
+			err = fmt.Errorf("%s = %q (%s): %w", o.key, shown, source, err)
+			if v := file[o.key]; v != nil && source == v.at {
+				err = fmt.Errorf("%w\n%s", err, v.excerpt)
+			}
+			errs = append(errs, err)
+		}
+	}
+	names := make([]string, 0, len(env))
+	for name := range env {
+		if strings.HasPrefix(name, "LB_") && !slices.Contains(known, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		errs = append(errs, fmt.Errorf("%s: no option has this variable%s", name, didYouMean(name, known)))
+	}
+	return cfg, errors.Join(append(errs, cfg.Validate()...)...)
+}
+
+func has(m map[string]string, key string) bool { _, ok := m[key]; return ok }
+
+const redacted = "[redacted]"
+
+// show returns every option with its value and where that came from, in the
+// order of the table. Secrets are redacted; an unset one is shown as empty.
+func (c Config) show() []admin.Setting {
+	out := make([]admin.Setting, len(options))
+	for i, o := range options {
+		value := o.text(&c)
+		if o.secret && value != "" {
+			value = redacted
+		}
+		out[i] = admin.Setting{Key: o.key, Value: value, Source: c.source(o.key)}
+	}
+	return out
+}

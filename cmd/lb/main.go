@@ -1,0 +1,259 @@
+// Command lb is Serin: a load balancer that follows Consul and steers canaries
+// from its KV store. `lb help` lists what it can do.
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+func main() {
+	a := &app{environ: os.Environ(), in: os.Stdin, out: os.Stdout, err: os.Stderr}
+	os.Exit(a.main(context.Background(), os.Args[1:]))
+}
+
+// app is one invocation of the command: all it gets from outside.
+type app struct {
+	environ []string
+	in      io.Reader
+	out     io.Writer // data
+	err     io.Writer // talk
+}
+
+// main runs the command line and returns the exit code.
+func (a *app) main(ctx context.Context, args []string) int {
+	root := a.root()
+	root.SetArgs(twoDashes(args))
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	return report(a.err, root.ExecuteContext(ctx))
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "lb",
+		Short:         "Serin, a load balancer that follows Consul",
+		Long:          "Serin is a load balancer that follows Consul: services say in their tags where\ntraffic goes, and a JSON document in Consul's KV store steers canaries.\n\nlb alone is lb run with the defaults.",
+		Example:       "  lb dev                          everything in one process, to try it\n  lb                              follow the Consul agent on this machine\n  lb run --config lb.yaml         with a configuration file\n  lb canary set web 10%           send a tenth of web's traffic to its canaries\n  lb routes                       what the running balancer knows",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          a.noCommand,
+	}
+	root.AddGroup(&cobra.Group{ID: "run", Title: "Run:"}, &cobra.Group{ID: "look", Title: "Look:"},
+		&cobra.Group{ID: "canary", Title: "Canary:"}, &cobra.Group{ID: "tools", Title: "Tools:"})
+	run := a.runCommand("run")
+	root.RunE = a.runner(root)
+	root.AddCommand(run, a.devCommand(), a.configCommand(), a.versionCommand())
+	root.SetHelpCommandGroupID("tools")
+	root.SetCompletionCommandGroupID("tools")
+	root.SetHelpFunc(help)
+	root.SetFlagErrorFunc(flagError)
+	root.CompletionOptions.DisableDescriptions = false
+	return root
+}
+
+// noCommand refuses arguments of lb itself: they are misspelt commands.
+func (a *app) noCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, c := range cmd.Commands() {
+		names = append(names, c.Name())
+	}
+	return fail(exitUsage, errors.New("unknown command "+quote(args[0])+didYouMean(args[0], names)), "lb help lists the commands")
+}
+
+// usage makes an error of cobra's about arguments one of ours.
+func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return fail(exitUsage, err, "usage: "+cmd.UseLine())
+		}
+		return nil
+	}
+}
+
+func flagError(cmd *cobra.Command, err error) error {
+	if errors.Is(err, pflag.ErrHelp) {
+		return err
+	}
+	msg := err.Error()
+	if e, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		var names []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+		msg = "unknown flag --" + e.GetSpecifiedName() + didYouMean(e.GetSpecifiedName(), names)
+	}
+	return fail(exitUsage, errors.New(msg), cmd.CommandPath()+" --help lists the flags")
+}
+
+// oneDash matches a flag in the style of Consul and Fabio.
+var oneDash = regexp.MustCompile(`^-[a-z][A-Za-z0-9.-]+(=|$)`)
+
+// twoDashes lets flags be written with one dash.
+func twoDashes(args []string) []string {
+	out := slices.Clone(args)
+	for i, arg := range out {
+		if arg == "--" {
+			break
+		}
+		if oneDash.MatchString(arg) {
+			out[i] = "-" + arg
+		}
+	}
+	return out
+}
+
+// text is a flag that keeps what it was given; whether it is right is found out
+// with everything else.
+type text struct {
+	given map[string]string
+	key   string
+	kind  string
+}
+
+func (t text) String() string     { return t.given[t.key] }
+func (t text) Set(s string) error { t.given[t.key] = s; return nil }
+func (t text) Type() string       { return t.kind }
+
+// flags adds the rows of the option table whose key has one of the prefixes,
+// and --config. The returned function loads the configuration.
+func (a *app) flags(cmd *cobra.Command, prefixes ...string) func() (Config, error) {
+	values := map[string]string{}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	file := fs.String("config", "", "YAML file with options (env LB_CONFIG)")
+	for _, o := range options {
+		if !slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(o.key, p) }) {
+			continue
+		}
+		f := fs.VarPF(text{values, o.key, o.kind()}, o.key, "", o.about())
+		if o.kind() == "" {
+			f.NoOptDefVal = "true"
+		}
+		_ = cmd.RegisterFlagCompletionFunc(o.key, cobra.FixedCompletions(o.values, cobra.ShellCompDirectiveNoFileComp))
+	}
+	return func() (Config, error) {
+		g := given{flags: values, environ: a.environ, name: *file}
+		if g.name == "" {
+			g.name = a.getenv("LB_CONFIG")
+		}
+		if g.name != "" {
+			var err error
+			if g.file, err = os.ReadFile(g.name); err != nil {
+				return Config{}, fail(exitUsage, err, "")
+			}
+		}
+		cfg, err := load(g)
+		return cfg, fail(exitUsage, err, "lb config reference lists all options")
+	}
+}
+
+func (a *app) getenv(name string) string {
+	for _, kv := range slices.Backward(a.environ) {
+		if n, v, ok := strings.Cut(kv, "="); ok && n == name {
+			return v
+		}
+	}
+	return ""
+}
+
+func (a *app) runCommand(name string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     name,
+		GroupID: "run",
+		Short:   "Balance until a signal",
+		Long:    "Follow Consul and serve until SIGINT or SIGTERM, which drains: others are told\nthat this balancer leaves, and requests in flight finish. A second signal forces.\n\nEvery option can be a flag, a variable or a line of the configuration file; they\ncount in this order.",
+		Example: "  lb run\n  lb run --config lb.yaml --log.level debug\n  LB_REGISTRY_CONSUL_ADDR=10.0.0.5:8500 lb run",
+		Args:    usage(cobra.NoArgs),
+	}
+	cmd.RunE = a.runner(cmd)
+	return cmd
+}
+
+// runner gives cmd all options and returns what lb run does.
+func (a *app) runner(cmd *cobra.Command) func(*cobra.Command, []string) error {
+	load := a.flags(cmd, "")
+	return func(cmd *cobra.Command, _ []string) error {
+		cfg, err := load()
+		if err != nil {
+			return err
+		}
+		log := a.logger(cfg.Log)
+		return untilSignal(cmd.Context(), log, func(ctx context.Context) error { return run(ctx, cfg, a.out, log) })
+	}
+}
+
+func (a *app) devCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "dev",
+		GroupID: "run",
+		Short:   "Try it: Consul, demo instances, load and balancer in one process",
+		Long:    "Run a stand-in for Consul, a demo service with three instances (two stable, one\ncanary), a light load and the balancer in one process, and say what to try.",
+		Example: "  lb dev\n  lb dev --service shop",
+		Args:    usage(cobra.NoArgs),
+	}
+	service := cmd.Flags().String("service", "web", "name of the demo service")
+	load := a.flags(cmd, "")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := load()
+		if err != nil {
+			return err
+		}
+		log := a.logger(cfg.Log)
+		return untilSignal(cmd.Context(), log, func(ctx context.Context) error { return dev(ctx, cfg, *service, a.out, log) })
+	}
+	return cmd
+}
+
+// untilSignal runs serve until it returns. The first SIGINT or SIGTERM ends its
+// context; the second ends the wait for it.
+func untilSignal(ctx context.Context, log hclog.Logger, serve func(context.Context) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	done := make(chan error, 1)
+	go func() { done <- serve(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case s := <-signals:
+		log.Info("stopping; a second signal forces", "signal", s.String())
+		stop()
+	}
+	select {
+	case err := <-done:
+		return err
+	case s := <-signals:
+		return fail(exitInterrupted, errors.New("forced to stop by a second signal ("+s.String()+")"), "")
+	}
+}
+
+// logger writes what the program has to say to a.err.
+func (a *app) logger(l Log) hclog.Logger {
+	color := hclog.ColorOff
+	if l.Format == "auto" && a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb" {
+		color = hclog.AutoColor // only on a terminal
+	}
+	return hclog.New(&hclog.LoggerOptions{
+		Name:       "lb",
+		Level:      hclog.LevelFromString(l.Level),
+		Output:     a.err,
+		JSONFormat: l.Format == "json",
+		Color:      color,
+	})
+}
