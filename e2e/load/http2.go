@@ -1,0 +1,63 @@
+package load
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/net/http2"
+)
+
+// h2c is the HTTP/2 client without TLS that all workers share.
+type h2c struct {
+	run       *run
+	transport *http2.Transport
+}
+
+func newH2C(r *run) *h2c {
+	return &h2c{run: r, transport: &http2.Transport{
+		AllowHTTP: true,
+		DialTLSContext: func(context.Context, string, string, *tls.Config) (net.Conn, error) {
+			conn, _, err := r.dial()
+			return conn, err
+		},
+	}}
+}
+
+func (c *h2c) close() { c.transport.CloseIdleConnections() }
+
+func (c *h2c) do(i int, due time.Time) {
+	id := uuid.NewString()
+	ctx, cancel := context.WithTimeout(context.Background(), c.run.cfg.Timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+c.run.cfg.Addrs[0]+c.run.cfg.Path, nil)
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	req.Host = c.run.cfg.Host
+	req.Header.Set("X-Request-Id", id)
+	a, err := func() (Answer, error) {
+		resp, err := c.transport.RoundTrip(req)
+		if err != nil {
+			return Answer{}, err
+		}
+		defer resp.Body.Close()
+		raw, err := io.ReadAll(resp.Body)
+		if err != nil {
+			return Answer{}, err
+		}
+		if resp.StatusCode != 200 {
+			return Answer{}, statusError(resp.StatusCode)
+		}
+		return decode(raw, id, resp)
+	}()
+	if err != nil {
+		c.run.wrong(cause(H2C, err), err.Error())
+		return
+	}
+	c.run.right(i, a, id, H2C, due)
+}
