@@ -38,10 +38,15 @@ func (svc *service) agentView() agentServiceView {
 
 // agentServices shows what was registered here; "consul" is the servers'.
 func (c *call) agentServices() {
+	wanted, err := parseFilter(c.r.FormValue("filter"))
+	if err != nil {
+		c.fail(http.StatusInternalServerError, "Failed to create boolean expression evaluator: %v", err)
+		return
+	}
 	c.s.mu.Lock()
 	out := map[string]agentServiceView{}
 	for id, svc := range c.s.services {
-		if id != "consul" {
+		if id != "consul" && wanted(svc) {
 			out[id] = svc.agentView()
 		}
 	}

@@ -123,8 +123,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.fail(http.StatusBadRequest, "%s", e.missing)
 	case r.FormValue("dc") != "" && r.FormValue("dc") != datacenter:
 		c.fail(http.StatusInternalServerError, "No path to datacenter")
-	case r.FormValue("filter") != "":
-		c.fail(http.StatusInternalServerError, "devconsul: filter expressions are not part of this subset of Consul; run a real agent for them")
+	case r.FormValue("filter") != "" && e.path != "/v1/agent/services":
+		c.fail(http.StatusInternalServerError, "devconsul: this subset of Consul knows ?filter only on /v1/agent/services; run a real agent for it")
 	default:
 		c.id = arg
 		e.serve(c)
