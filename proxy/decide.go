@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"cmp"
+	"math"
 	"net/netip"
 	"time"
 
@@ -35,8 +37,13 @@ type Live interface {
 	// Load returns the requests in flight at addr.
 	Load(addr string) int
 	// Usable reports whether addr may get a request now: it is not ejected,
-	// has room, and (draw against its slow-start ramp) is warm enough.
+	// has room, and (draw against its slow-start ramp) is warm enough. Every
+	// instance is warm enough for draw 0.
 	Usable(addr string, draw uint64) bool
+	// Ejected reports whether addr is taken out for what was seen of it; Calm,
+	// that no instance at all is.
+	Ejected(addr string) bool
+	Calm() bool
 	// Room reports whether the service may have another request in flight.
 	Room(service string) bool
 	// Turn returns the next number of the named sequence, starting at 0: the
@@ -49,8 +56,8 @@ type Settings struct {
 	Balance       route.Balance // proxy.strategy, where a document names none
 	PanicPercent  int           // proxy.panic.threshold: below this share of usable instances ejections are ignored; 0 disables
 	PanicCritical bool          // proxy.panic.critical
-	NoRouteStatus int           // proxy.noroutestatus
-	Attempts      int           // proxy.retries + 1
+	NoRouteStatus int           // proxy.noroutestatus; 0 means 404
+	Attempts      int           // proxy.retries + 1: instances tried at most; 0 means 3
 }
 
 // Answer is a response that Serin gives itself.
@@ -77,21 +84,219 @@ type Decision struct {
 	SetCookie string // the Set-Cookie value to add to the response, "" for none
 	Strip     string // name of the balancer's own cookie, to be removed from what is forwarded; "" for none
 
-	tried []string
+	serving route.ArmName // the arm of Target; another than Arm after a retry
+	tried   []string      // addresses that failed
 }
 
+// retryAfter is what clients are told where no instance can serve: seconds.
+const retryAfter = 1
+
 // Decide is the list of steps of a request and the only place that knows their
-// order. It is pure.
+// order. It is pure but for the turns it takes, and does not allocate unless it
+// answers itself or mints a cookie.
 func Decide(t *route.Table, s Settings, live Live, r Request, d Draw) Decision {
-	rt := t.Match(r.Host(), r.Path(), r.TLS())
-	if rt == nil {
-		return Decision{Answer: &Answer{Status: s.NoRouteStatus, Class: NoTarget}}
+	path := r.Path()
+	if path == "*" && r.Method() == "OPTIONS" { // RFC 9112, 3.2.4: the server as a whole
+		path = "/"
 	}
-	p := rt.Parts[0]
-	for a := range p.Arms {
-		if ready := p.Arms[a].Ready; len(ready) > 0 {
-			return Decision{Route: rt, Part: p, Target: ready[d.Instance%uint64(len(ready))]}
+	if rt := t.Match(r.Host(), path, r.TLS()); rt != nil {
+		return decide(rt, s, live, r, d)
+	}
+	if _, err := route.CleanPath(path); err != nil {
+		return Decision{Answer: &Answer{Status: 400, Body: "the path of the request is malformed", Class: ClientError}}
+	}
+	return Decision{Answer: &Answer{Status: cmp.Or(s.NoRouteStatus, 404), Body: "no route for this host and path", Class: NoTarget}}
+}
+
+// decide is Decide from the matched route on.
+func decide(rt *route.Route, s Settings, live Live, r Request, d Draw) Decision {
+	p := choosePart(rt.Parts, d.Part, s.PanicCritical)
+	dec := Decision{Route: rt, Part: p}
+	key := stickyKey(p.Split, r, d.Now)
+	dec.Key, dec.HasKey, dec.SetCookie, dec.Strip = key.position, key.found, key.setCookie, key.strip
+	arm, why := chooseArm(p.Split, live, r, key, d.Arm)
+
+	st := state(p, live, s.PanicPercent)
+	dec.Arm, dec.Why = guard(arm, why, st.healthy, p.Split.MinHealthy)
+	switch {
+	case !live.Room(p.Service):
+		return dec.refuse("the service has as many requests in flight as it may")
+	case st.healthy != [3]int{}:
+		dec.Panic = st.panicked[dec.Arm]
+		dec.pick(s, live, d.Instance)
+	case s.PanicCritical:
+		dec.pickCritical(arm, s, live, d.Instance)
+	}
+	switch {
+	case dec.Target == nil:
+		return dec.refuse("no instance of the service is available")
+	case dec.Target.Options.Redirect != nil:
+		dec.Answer = redirect(dec.Target.Options, r)
+	}
+	return dec
+}
+
+// choosePart returns the part of a route that the draw falls in. Where nothing
+// is ready it is one that has critical instances, if these may be asked.
+func choosePart(parts []*route.Part, draw uint64, critical bool) *route.Part {
+	x := fraction(draw)
+	last := parts[0]
+	for _, p := range parts {
+		if x -= p.Share; p.Share > 0 {
+			last = p // the shares may sum to a little less than 1
+		}
+		if x < 0 {
+			return p
 		}
 	}
-	return Decision{Answer: &Answer{Status: 503, RetryAfter: 1, Class: NoTarget}}
+	if last.Share > 0 || !critical {
+		return last
+	}
+	for i := range parts {
+		p := parts[(draw%uint64(len(parts))+uint64(i))%uint64(len(parts))]
+		for a := range p.Arms {
+			if len(p.Arms[a].Critical) > 0 {
+				return p
+			}
+		}
+	}
+	return last
+}
+
+// chooseArm says which arm a request belongs to, before anything is known of
+// the instances: by the document's rules, the client's key, a turn or a draw.
+func chooseArm(sp *route.Split, live Live, r Request, key key, draw uint64) (route.ArmName, Why) {
+	for i := range sp.Match {
+		if matches(&sp.Match[i], r) {
+			return sp.Match[i].To, WhyRule
+		}
+	}
+	why := WhyChance
+	switch {
+	case sp.Ratio <= 0 && !sp.Explicit:
+		return route.Stable, WhyNone
+	case sp.Method == route.RoundRobin:
+		n := float64(live.Turn(sp.Service))
+		if math.Floor((n+1)*sp.Ratio) > math.Floor(n*sp.Ratio) {
+			return route.Canary, WhyTurn
+		}
+		return route.Stable, WhyTurn
+	case sp.Method == route.Hash && key.found:
+		draw, why = key.position, WhySticky
+	}
+	if sp.Ratio >= 1 || draw < uint64(math.Ldexp(sp.Ratio, 64)) {
+		return route.Canary, why
+	}
+	return route.Stable, why
+}
+
+// guard is the last word on the arm: fewer than minHealthy canaries send
+// everyone to stable, an empty stable sends everyone to canary, and backup
+// serves where neither can.
+func guard(arm route.ArmName, why Why, healthy [3]int, minHealthy int) (route.ArmName, Why) {
+	switch stable, canary := healthy[route.Stable], healthy[route.Canary]; {
+	case stable == 0 && canary == 0:
+		return route.Backup, WhyBackup
+	case stable == 0 && arm == route.Stable:
+		return route.Canary, WhyNoStable
+	case stable > 0 && arm == route.Canary && canary < max(minHealthy, 1):
+		return route.Stable, WhyNoCanary
+	}
+	return arm, why
+}
+
+// armsState is how the arms of a part fare at one moment.
+type armsState struct {
+	healthy  [3]int  // instances that count, by arm
+	panicked [3]bool // so few are left that ejections are ignored
+}
+
+// state counts what is not ejected. An arm of which less than percent is left
+// counts whole, unless nothing is left of it and another arm can serve.
+func state(p *route.Part, live Live, percent int) (st armsState) {
+	calm := live.Calm()
+	left := 0
+	for a := range p.Arms {
+		ready := p.Arms[a].Ready
+		st.healthy[a] = len(ready)
+		if !calm {
+			for _, t := range ready {
+				if live.Ejected(t.Addr) {
+					st.healthy[a]--
+				}
+			}
+		}
+		left += st.healthy[a]
+	}
+	for a := range p.Arms {
+		n := len(p.Arms[a].Ready)
+		if h := st.healthy[a]; h < n && (left == 0 || h > 0 && 100*h < percent*n) {
+			st.healthy[a], st.panicked[a] = n, true
+		}
+	}
+	return st
+}
+
+// pick sets the target among the ready instances of d.Arm. Canaries that have
+// no room leave the request to stable.
+func (d *Decision) pick(s Settings, live Live, draw uint64) {
+	if d.Panic {
+		live = panicking{live}
+	}
+	d.Target = d.from(d.Arm, s, live, draw)
+	if d.Target == nil && d.Arm == route.Canary {
+		if d.Target = d.from(route.Stable, s, live, draw); d.Target != nil {
+			d.Arm, d.Why = route.Stable, WhyNoCanary
+		}
+	}
+}
+
+// pickCritical sets the target among what Consul calls critical.
+func (d *Decision) pickCritical(wanted route.ArmName, s Settings, live Live, draw uint64) {
+	p := *d.Part
+	for a := range p.Arms {
+		p.Arms[a].Ready, p.Arms[a].Fixed = p.Arms[a].Critical, 0
+	}
+	c := Decision{Part: &p, Key: d.Key, HasKey: d.HasKey}
+	for _, arm := range [...]route.ArmName{wanted, route.Stable, route.Canary, route.Backup} {
+		if d.Target = c.from(arm, s, panicking{live}, draw); d.Target != nil {
+			d.Arm, d.serving, d.Why, d.Panic = arm, arm, WhyPanic, true
+			return
+		}
+	}
+}
+
+// panicking is the state of instances with ejections ignored.
+type panicking struct{ Live }
+
+func (p panicking) Usable(addr string, draw uint64) bool {
+	return p.Live.Usable(addr, draw) || p.Live.Ejected(addr)
+}
+
+func (d Decision) refuse(why string) Decision {
+	d.Target = nil
+	d.Answer = &Answer{Status: 503, RetryAfter: retryAfter, Body: why, Class: NoTarget}
+	return d
+}
+
+// redirect answers with the redirect of a tag. Where it would send the client
+// to what it just asked for, it is told of the loop instead.
+func redirect(o *route.Options, r Request) *Answer {
+	to := o.Location(r.Host(), r.Path(), r.RawQuery(), r.TLS())
+	if to == "" {
+		return &Answer{Status: 400, Body: "the host of the request is malformed", Class: ClientError}
+	}
+	asked := "http://"
+	if r.TLS() {
+		asked = "https://"
+	}
+	path, _ := route.CleanPath(r.Path())
+	asked += route.CleanHost(r.Host(), r.TLS()) + path
+	if q := r.RawQuery(); q != "" {
+		asked += "?" + q
+	}
+	if to == asked {
+		return &Answer{Status: 508, Body: "this redirect leads to itself", Class: Answered}
+	}
+	return &Answer{Status: o.Redirect.Code, Location: to, Class: Answered}
 }

@@ -1,6 +1,10 @@
 package proxy
 
 import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -8,54 +12,454 @@ import (
 	"serin/route"
 )
 
-// UpstreamsConfig are the rules that Upstreams follows.
+// keepGone is how long the state of an instance that left is kept, so that one
+// that flaps neither begins anew nor escapes its ejection.
+const keepGone = 30 * time.Second
+
+// UpstreamsConfig are the rules that Upstreams follows. The zero value is the
+// defaults.
 type UpstreamsConfig struct {
 	Limits Limits
 	// Now and Rand are time.Now and rand.Uint64 where nil.
 	Now  func() time.Time
 	Rand func() uint64
-	// Ejected is told when an instance is ejected and, with 0, when it is
-	// taken back. It must not block and must not call Upstreams. May be nil.
-	Ejected func(t *route.Target, d time.Duration, because Class)
+	// Ejected is told when an instance is ejected, for how long and why, and
+	// with 0 when it is taken back. It must not block and must not call
+	// Upstreams. May be nil.
+	Ejected func(service, addr string, d time.Duration, because Class)
 }
 
 // Upstreams is the live state of all instances, keyed by address, outside any
-// table so that a table swap keeps it. See NewUpstreams.
+// table so that a table swap keeps it: requests in flight, ejections, slow
+// start, and the turns of round robin. It is made by NewUpstreams, needs no
+// goroutine, and is safe for concurrent use.
 type Upstreams struct {
-	cfg  UpstreamsConfig
-	mu   sync.Mutex
-	inst atomic.Pointer[map[string]*Upstream]
+	cfg    UpstreamsConfig
+	limits Limits
+	start  time.Time
+
+	byAddr   readMostly[*instance]
+	services readMostly[*atomic.Int64] // requests in flight
+	turns    readMostly[*atomic.Uint64]
+	troubled atomic.Int64 // ejected instances
+
+	mu   sync.Mutex // guards what follows, instance.arms and every change to ejected; taken before instance.mu
+	seen bool       // a table with a target was in use
+}
+
+// instance is the live state of one address.
+type instance struct {
+	addr     string
+	inFlight atomic.Int64
+	phase    atomic.Uint32 // condition.phase, for reading without the lock
+
+	mu        sync.Mutex // guards what follows; nothing is waited for under it
+	condition condition
+
+	claims atomic.Pointer[[]*claims] // by service: nearly always one
+	arms   []*armSet                 // of the table in use
+	ready  bool                      // in the table in use
+	left   time.Duration             // when it ceased to be ready
+	known  bool                      // was ready once
+}
+
+// claims are the two handles of an instance as one service's.
+type claims struct{ plain, probe Upstream }
+
+// armSet is the ready instances of one arm of one service's part of a route,
+// and the other arms beside it.
+type armSet struct {
+	name   route.ArmName
+	ready  []*instance
+	others []*instance
+}
+
+// Upstream is a claim on one instance.
+type Upstream struct {
+	u       *Upstreams
+	in      *instance
+	service string
+	total   *atomic.Int64
+	probe   bool
 }
 
 // NewUpstreams returns the state of no instance.
 func NewUpstreams(cfg UpstreamsConfig) *Upstreams {
-	u := &Upstreams{cfg: cfg}
-	u.inst.Store(&map[string]*Upstream{})
-	return u
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Uint64
+	}
+	return &Upstreams{cfg: cfg, limits: cfg.Limits.WithDefaults(), start: cfg.Now()}
 }
 
-// Upstream is the live state of one address.
-type Upstream struct{ inflight atomic.Int64 }
+func (u *Upstreams) now() time.Duration { return max(u.cfg.Now().Sub(u.start), 1) }
 
-// Claim registers a request in flight at t, so that a drain can never miss
-// it; the caller must Release it exactly once.
-func (u *Upstreams) Claim(t *route.Target) *Upstream {
-	if up := (*u.inst.Load())[t.Addr]; up != nil {
-		up.inflight.Add(1)
-		return up
+// Load returns the requests in flight at addr.
+func (u *Upstreams) Load(addr string) int {
+	if in, ok := u.byAddr.get(addr); ok {
+		return int(in.inFlight.Load())
 	}
-	up := &Upstream{}
-	up.inflight.Add(1)
+	return 0
+}
+
+// Usable reports whether addr may get a request now: it is not ejected (or its
+// time has come and no probe is under way), has room, and is warm enough for
+// the draw; any instance is for draw 0. The limit on requests in flight is
+// exceeded by no more than the requests that are being decided at one moment.
+func (u *Upstreams) Usable(addr string, draw uint64) bool {
+	in, ok := u.byAddr.get(addr)
+	if !ok {
+		return true
+	}
+	if in.inFlight.Load() >= int64(u.limits.InFlightTarget) {
+		return false
+	}
+	if phase(in.phase.Load()) == steady {
+		return true
+	}
+	return u.check(in, func(c *condition, now time.Duration) bool { return c.usable(now, draw) })
+}
+
+// Ejected reports whether addr is taken out, and not due for a probe.
+func (u *Upstreams) Ejected(addr string) bool {
+	in, ok := u.byAddr.get(addr)
+	if !ok || phase(in.phase.Load()) != ejected {
+		return false
+	}
+	return !u.check(in, func(c *condition, now time.Duration) bool { return c.usable(now, 0) })
+}
+
+// Calm reports that no instance at all is ejected.
+func (u *Upstreams) Calm() bool { return u.troubled.Load() == 0 }
+
+func (u *Upstreams) check(in *instance, ask func(*condition, time.Duration) bool) bool {
+	now := u.now()
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if c := &in.condition; c.phase == warming && now-c.since >= rampTime {
+		u.set(in, steady)
+	}
+	return ask(&in.condition, now)
+}
+
+// set changes the phase of in, whose lock is held.
+func (u *Upstreams) set(in *instance, p phase) {
+	old := phase(in.phase.Swap(uint32(p)))
+	in.condition.phase = p
+	if p == ejected && old != ejected {
+		u.troubled.Add(1)
+	}
+	if p != ejected && old == ejected {
+		u.troubled.Add(-1)
+	}
+}
+
+// Room reports whether the service may have another request in flight.
+func (u *Upstreams) Room(service string) bool {
+	n, ok := u.services.get(service)
+	return !ok || n.Load() < int64(u.limits.InFlightTotal)
+}
+
+// Turn returns the next number of the named sequence, starting at 0.
+func (u *Upstreams) Turn(sequence string) uint64 {
+	n, ok := u.turns.get(sequence)
+	if !ok {
+		n = u.turns.orMake(sequence, func() *atomic.Uint64 { return new(atomic.Uint64) })
+	}
+	return n.Add(1) - 1
+}
+
+// Claim registers a request in flight at t, so that a drain can never miss it;
+// the caller must Release it exactly once, when the exchange is over (for a
+// WebSocket, when it is closed).
+func (u *Upstreams) Claim(t *route.Target) *Upstream {
+	in, ok := u.byAddr.get(t.Addr)
+	if !ok {
+		in = u.instance(t.Addr)
+	}
+	cl := in.claimsOf(t.Service)
+	if cl == nil {
+		cl = u.addClaims(in, t.Service)
+	}
+	up := &cl.plain
+	if phase(in.phase.Load()) == ejected && u.check(in, func(c *condition, now time.Duration) bool {
+		probe := c.mayProbe(now)
+		if probe {
+			c.probed = now
+		}
+		return probe
+	}) {
+		up = &cl.probe
+	}
+	in.inFlight.Add(1)
+	up.total.Add(1)
 	return up
 }
 
-// Release ends what Claim began and tells what became of the attempt.
-func (up *Upstream) Release(c Class) { up.inflight.Add(-1) }
+// Release ends what Claim began and tells what became of the attempt: this is
+// what ejects an instance and takes it back.
+func (up *Upstream) Release(c Class) {
+	u, in := up.u, up.in
+	in.inFlight.Add(-1)
+	up.total.Add(-1)
+	now := u.now()
 
-// Swap tells Upstreams which instances the table in use has.
-func (u *Upstreams) Swap(t *route.Table) {}
+	in.mu.Lock()
+	fit := in.condition.observe(c, now)
+	back := false
+	if up.probe {
+		fit = in.condition.probeEnded(c, now) || fit
+		if back = phase(in.phase.Load()) == ejected && in.condition.phase != ejected; back {
+			u.set(in, in.condition.phase)
+		}
+	}
+	in.mu.Unlock()
 
-func (u *Upstreams) Load(addr string) int                 { return 0 }
-func (u *Upstreams) Usable(addr string, draw uint64) bool { return true }
-func (u *Upstreams) Room(service string) bool             { return true }
-func (u *Upstreams) Turn(sequence string) uint64          { return 0 }
+	if fit {
+		u.eject(up, c, now)
+	}
+	if back && u.cfg.Ejected != nil {
+		u.cfg.Ejected(up.service, in.addr, 0, c)
+	}
+}
+
+// eject takes the instance out if enough of its fellows stay; one that is out
+// already and whose probe failed takes nothing away.
+func (u *Upstreams) eject(up *Upstream, class Class, now time.Duration) {
+	in := up.in
+	u.mu.Lock()
+	in.mu.Lock()
+	c := &in.condition
+	var d time.Duration
+	switch {
+	case c.phase == ejected && !up.probe: // another attempt was quicker
+	case c.phase == ejected || in.mayEject(class):
+		d = c.eject(class, now, u.cfg.Rand())
+		u.set(in, ejected)
+	default:
+		c.spare()
+	}
+	in.mu.Unlock()
+	u.mu.Unlock()
+	if d > 0 && u.cfg.Ejected != nil {
+		u.cfg.Ejected(up.service, in.addr, d, class)
+	}
+}
+
+// mayEject asks every arm that in is part of; u.mu is held.
+func (in *instance) mayEject(class Class) bool {
+	out := func(set []*instance) (n int) {
+		for _, i := range set {
+			if phase(i.phase.Load()) == ejected {
+				n++
+			}
+		}
+		return n
+	}
+	for _, a := range in.arms {
+		if !mayEject(a.name, len(a.ready), out(a.ready), len(a.others)-out(a.others), class) {
+			return false
+		}
+	}
+	return len(in.arms) > 0
+}
+
+func (in *instance) claimsOf(service string) *claims {
+	for _, c := range in.allClaims() {
+		if c.plain.service == service {
+			return c
+		}
+	}
+	return nil
+}
+
+func (in *instance) allClaims() []*claims {
+	if p := in.claims.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+func (u *Upstreams) addClaims(in *instance, service string) *claims {
+	u.mu.Lock() // so that no Swap forgets the service in between
+	defer u.mu.Unlock()
+	if c := in.claimsOf(service); c != nil {
+		return c
+	}
+	up := Upstream{u: u, in: in, service: service}
+	up.total = u.services.orMake(service, func() *atomic.Int64 { return new(atomic.Int64) })
+	c := &claims{plain: up, probe: up}
+	c.probe.probe = true
+	all := append(slices.Clone(in.allClaims()), c)
+	in.claims.Store(&all)
+	return c
+}
+
+func (u *Upstreams) instance(addr string) *instance {
+	return u.byAddr.orMake(addr, func() *instance { return &instance{addr: addr} })
+}
+
+// Swap tells Upstreams which table is coming into use; call it before the
+// table is published. Instances that were not ready for 30 s begin a slow
+// start, unless this is the first table with any; those that left are
+// forgotten 30 s later (at a later Swap) once their requests have ended. It
+// returns the services that are forgotten, for others to forget them too.
+func (u *Upstreams) Swap(t *route.Table) (forgotten []string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.byAddr.mu.Lock()
+	defer u.byAddr.mu.Unlock()
+	now := u.now()
+	old := u.byAddr.all()
+	for _, in := range old {
+		in.arms = nil
+	}
+	byAddr := map[string]*instance{}
+	ready := map[*instance]bool{}
+	services := map[string]*atomic.Int64{}
+	for r := range t.Routes() {
+		for _, p := range r.Parts {
+			services[p.Service] = nil
+			addPart(p, old, byAddr, ready)
+		}
+	}
+	for _, in := range byAddr {
+		in.follow(u, ready[in], now)
+	}
+	u.seen = u.seen || len(ready) > 0
+	for addr, in := range old {
+		if byAddr[addr] == nil && in.follow(u, false, now) {
+			byAddr[addr] = in
+		}
+	}
+	u.byAddr.m.Store(&byAddr)
+	return u.keepServices(services, byAddr)
+}
+
+// addPart registers the instances of a part, and beside whom they stand.
+func addPart(p *route.Part, old, byAddr map[string]*instance, ready map[*instance]bool) {
+	get := func(t *route.Target) *instance {
+		in := cmp.Or(byAddr[t.Addr], old[t.Addr])
+		if in == nil {
+			in = &instance{addr: t.Addr}
+		}
+		byAddr[t.Addr] = in
+		return in
+	}
+	var sets [len(p.Arms)]armSet
+	for a := range p.Arms {
+		sets[a].name = route.ArmName(a)
+		for _, t := range p.Arms[a].Ready {
+			in := get(t)
+			ready[in] = true
+			in.arms = append(in.arms, &sets[a])
+			sets[a].ready = append(sets[a].ready, in)
+		}
+		for _, t := range p.Arms[a].Critical {
+			get(t)
+		}
+	}
+	for a := range sets {
+		for b := range sets {
+			if a != b {
+				sets[a].others = append(sets[a].others, sets[b].ready...)
+			}
+		}
+	}
+}
+
+// follow takes note of whether the instance is ready in the table in use, and
+// reports whether one that is in no table must still be kept.
+func (in *instance) follow(u *Upstreams, ready bool, now time.Duration) (keep bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	c := &in.condition
+	switch {
+	case ready && !in.ready && c.phase == ejected:
+		c.until = min(c.until, now) // Consul's word is newer than ours: probe it
+	case ready && !in.ready && u.seen && (!in.known || now-in.left >= keepGone):
+		c.warm(now)
+		u.set(in, warming)
+	case !ready && in.ready:
+		in.left = now
+	}
+	in.ready = ready
+	in.known = in.known || ready
+	keep = in.inFlight.Load() > 0 || in.known && now-in.left < keepGone
+	if !keep && !ready {
+		u.set(in, steady) // so that Calm counts it no longer
+	}
+	return keep
+}
+
+// keepServices keeps the counters of the services of the table in use, and of
+// those that a kept instance still counts for.
+func (u *Upstreams) keepServices(services map[string]*atomic.Int64, byAddr map[string]*instance) (forgotten []string) {
+	u.services.mu.Lock()
+	defer u.services.mu.Unlock()
+	for _, in := range byAddr {
+		for _, c := range in.allClaims() {
+			services[c.plain.service] = c.plain.total
+		}
+	}
+	for name, n := range u.services.all() {
+		if _, ok := services[name]; ok {
+			services[name] = n
+		} else {
+			forgotten = append(forgotten, name)
+		}
+	}
+	for name, n := range services {
+		if n == nil {
+			services[name] = new(atomic.Int64)
+		}
+	}
+	u.services.m.Store(&services)
+	slices.Sort(forgotten)
+	return forgotten
+}
+
+// UpstreamState is the live state of one instance, for people.
+type UpstreamState struct {
+	Addr      string   `json:"addr"`
+	Services  []string `json:"services"` // that sent it requests
+	InFlight  int      `json:"in_flight"`
+	State     string   `json:"state"`             // ok, warming, ejected or probing
+	Until     float64  `json:"until,omitempty"`   // ejected: seconds until it is probed
+	Because   string   `json:"because,omitempty"` // ejected: class of the failure
+	Ejections int      `json:"ejections,omitempty"`
+	Answers   int      `json:"answers"`  // in the last 10 s
+	Failures  int      `json:"failures"` // of these
+}
+
+// Snapshot returns the state of all instances, ordered by address.
+func (u *Upstreams) Snapshot() []UpstreamState {
+	now := u.now()
+	var all []UpstreamState
+	for addr, in := range u.byAddr.all() {
+		s := UpstreamState{Addr: addr, InFlight: int(in.inFlight.Load()), Services: []string{}}
+		for _, c := range in.allClaims() {
+			s.Services = append(s.Services, c.plain.service)
+		}
+		in.mu.Lock()
+		c := in.condition
+		in.mu.Unlock()
+		c.w.roll(now)
+		s.State, s.Ejections = phaseNames[c.phase], c.ejections
+		s.Answers, s.Failures = int(c.w.sum[answers]), int(c.w.sum[failures])
+		if c.phase == ejected {
+			s.Until, s.Because = max(c.until-now, 0).Seconds(), c.because.String()
+			if c.probed > 0 {
+				s.State = "probing"
+			}
+		}
+		if c.phase == warming && now-c.since >= rampTime {
+			s.State = phaseNames[steady]
+		}
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b UpstreamState) int { return strings.Compare(a.Addr, b.Addr) })
+	return all
+}
