@@ -179,7 +179,7 @@ func (l *lab) lbStarted(opts ...string) *balancer {
 		"-log.level", "debug", "-log.format", "text",
 	}, opts...)
 	var env []string
-	if l.token != "" {
+	if l.token != "" && !slices.Contains(opts, "-registry.consul.token") {
 		env = append(env, "LB_REGISTRY_CONSUL_TOKEN="+l.token)
 	}
 	b.process = start(l.t, "lb", env, lbBin, args...)
@@ -315,4 +315,10 @@ func quantiles(t testing.TB, what string, ds []time.Duration) (p50, p99 time.Dur
 	p50, p99 = at(0.5), at(0.99)
 	t.Logf("FIGURE %-46s p50 %-10s p99 %-10s max %-10s n %d", what, p50.Round(100*time.Microsecond), p99.Round(100*time.Microsecond), ds[len(ds)-1].Round(100*time.Microsecond), len(ds))
 	return p50, p99
+}
+
+// readAll is io.ReadAll of what a test may hold in memory; an error ends it early.
+func readAll(r io.Reader) string {
+	b, _ := io.ReadAll(io.LimitReader(r, 16<<20))
+	return string(b)
 }

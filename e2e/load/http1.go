@@ -126,6 +126,10 @@ func (c *h1) exchange(i int, kind Kind, id string) (Answer, error) {
 		fmt.Fprintf(&b, "Content-Type: text/plain\r\nContent-Length: %d\r\n", len(body))
 	}
 	b.WriteString("\r\n" + body)
+	if kind == POST && cfg.Posts != nil {
+		cfg.Posts.Add(1)
+		defer cfg.Posts.Add(-1)
+	}
 	if _, err := io.WriteString(c.conn, b.String()); err != nil {
 		return Answer{}, fmt.Errorf("%w: write: %w", errStale, err)
 	}

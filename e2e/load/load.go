@@ -16,6 +16,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -46,6 +47,8 @@ type Config struct {
 	// Header gives the header lines of request i, each ending in CRLF; nil is none.
 	Header  func(i int) string
 	Timeout time.Duration // of one request; 0 is 5 s
+	// Posts, if set, counts the POSTs that are written and not yet answered.
+	Posts *atomic.Int64
 	// Answer is called with each right answer, from any goroutine; nil is nobody.
 	Answer func(i int, a Answer)
 }
