@@ -3,6 +3,7 @@ package route
 import (
 	"net/netip"
 	"regexp"
+	"slices"
 )
 
 // ArmName names one side of a canary split.
@@ -169,4 +170,89 @@ type Splits struct {
 	// Default applies to services without one of their own; nil is everything
 	// to stable. For gives each service its own copy (own Service name).
 	Default *Split
+}
+
+// For returns the split of a service: its own, else its copy of the default,
+// else one that sends everything to stable. It is never nil. A copy is made at
+// each call; a [Builder] makes one per table.
+func (s Splits) For(service string) *Split {
+	sp := s.ByService[service]
+	switch {
+	case sp == nil && s.Default == nil:
+		return &Split{Service: service}
+	case sp == nil:
+		sp = s.Default
+	case sp.Service == service:
+		return sp
+	}
+	own := *sp
+	own.Service = service
+	return &own
+}
+
+// Joined returns the services that selectors name, each once and in order: the
+// catalog must follow them even where they carry no route of their own.
+func (s Splits) Joined() []string {
+	var names []string
+	add := func(sp *Split) {
+		if sp != nil {
+			names = append(names, sp.Canary.Service, sp.Stable.Service, sp.Backup.Service)
+		}
+	}
+	add(s.Default)
+	for _, sp := range s.ByService {
+		add(sp)
+	}
+	slices.Sort(names)
+	return slices.DeleteFunc(slices.Compact(names), func(n string) bool { return n == "" })
+}
+
+// selector returns what chooses arm a, with the defaults filled in; ok is
+// false where a has no selector (stable: the rest; backup: no such arm).
+func (s *Split) selector(a ArmName) (sel Selector, ok bool) {
+	switch a {
+	case Backup:
+		sel = s.Backup
+	case Canary:
+		if sel = s.Canary; sel.IsZero() {
+			sel.Tag = "canary"
+		}
+	case Stable:
+		sel = s.Stable
+	}
+	return sel, !sel.IsZero()
+}
+
+// joins returns the other service whose instances make arm a, "" when the arm
+// is made of the service's own.
+func (s *Split) joins(a ArmName) string {
+	if sel, _ := s.selector(a); sel.Service != s.Service {
+		return sel.Service
+	}
+	return ""
+}
+
+// armOf returns the arm of one of the service's own instances. The backup is
+// taken out first, then the canary; ok is false when no selector wants it.
+func (s *Split) armOf(tags []string, meta map[string]string) (a ArmName, ok bool) {
+	for _, a := range [...]ArmName{Backup, Canary, Stable} {
+		sel, set := s.selector(a)
+		if a == Stable && !set || set && s.joins(a) == "" && sel.holds(tags, meta) {
+			return a, true
+		}
+	}
+	return Stable, false
+}
+
+// holds reports whether the tag and the meta that s asks for are there.
+func (s Selector) holds(tags []string, meta map[string]string) bool {
+	if s.Tag != "" && !slices.Contains(tags, s.Tag) {
+		return false
+	}
+	for k, v := range s.Meta {
+		if got, ok := meta[k]; !ok || got != v {
+			return false
+		}
+	}
+	return true
 }

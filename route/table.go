@@ -2,6 +2,8 @@ package route
 
 import (
 	"iter"
+	"maps"
+	"slices"
 
 	"serin/registry"
 )
@@ -10,7 +12,6 @@ import (
 // and in which proportions. It is immutable and safe for concurrent use.
 // A nil Table has no routes.
 type Table struct {
-	// fields belong to route/build.go and route/match.go
 	table
 }
 
@@ -23,6 +24,8 @@ type Route struct {
 	// service has no ready instance has Share 0; when that is so for all of
 	// them the request is answered 503, not 404.
 	Parts []*Part
+
+	key string // Path in the form of CleanPath
 }
 
 // Part is one service's part of a route.
@@ -48,6 +51,9 @@ type Arm struct {
 	// fixed weight take in proportion to it; the rest goes to the others by
 	// balance. 1 when all ready targets have one, 0 when none has.
 	Fixed float64
+
+	ready, critical *pool  // of Ready and Critical
+	sequence        string // of round robin: the service's arm
 }
 
 // Target is one instance as one route sees it. It is a fact and never written
@@ -70,12 +76,15 @@ type Target struct {
 	Options *Options
 	// Tag is the tag this target comes from, as it was registered.
 	Tag string
+
+	idHash, nodeHash uint64 // see hashes
 }
 
 // Builder builds tables. Its zero value uses Fabio's defaults. A Builder keeps
 // the parsed form of services between builds (keyed by *registry.Service), so
 // that one changed service costs in proportion to that service; it is
-// therefore not safe for concurrent use, unlike the tables it returns.
+// therefore not safe for concurrent use, unlike the tables it returns, and its
+// fields must not change after the first build.
 type Builder struct {
 	// TagPrefix marks a tag as a route; "" means "urlprefix-".
 	TagPrefix string
@@ -85,32 +94,86 @@ type Builder struct {
 	builder // parsed services by pointer
 }
 
-// Match returns the route that serves host and path, or nil. tls tells whether
-// the request came over TLS (only for the :80 and :443 rules of Fabio). The
-// path is the request's raw path; matching is done on one normalised copy.
-// Match does not allocate in the usual case and is safe for concurrent use.
-//
-// The order is Fabio's: exact hosts before wildcards, a longer wildcard suffix
-// before a shorter one, hosts before routes without a host, then the longest
-// path prefix; and where no path of a host matches, the next host is tried.
-func (t *Table) Match(host, path string, tls bool) *Route { return t.match(host, path, tls) }
+// Routes yields all routes in matching order: within a host the longer path
+// before its prefixes.
+func (t *Table) Routes() iter.Seq[*Route] {
+	return func(yield func(*Route) bool) {
+		if t == nil {
+			return
+		}
+		for _, host := range slices.SortedFunc(maps.Keys(t.hosts), compareHosts) {
+			for _, r := range slices.Backward(t.hosts[host].routes) {
+				if !yield(r) {
+					return
+				}
+			}
+		}
+	}
+}
 
-// Routes yields all routes in matching order.
-func (t *Table) Routes() iter.Seq[*Route] { return t.routes() }
+// Len returns the number of routes.
+func (t *Table) Len() int {
+	if t == nil {
+		return 0
+	}
+	return t.count
+}
 
 // Problems returns what was refused in this table and why, ordered by service,
-// instance and tag.
-func (t *Table) Problems() []Problem { return t.problemList() }
+// instance and tag. The caller must not change it.
+func (t *Table) Problems() []Problem {
+	if t == nil {
+		return nil
+	}
+	return t.refused
+}
 
 // Targets yields every target of the table, ready or not; an instance that
 // several routes name is yielded once per route.
-func (t *Table) Targets() iter.Seq[*Target] { return t.targets() }
+func (t *Table) Targets() iter.Seq[*Target] {
+	return func(yield func(*Target) bool) {
+		for r := range t.Routes() {
+			for target := range r.Targets() {
+				if !yield(target) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Targets yields the route's targets, ready or not.
+func (r *Route) Targets() iter.Seq[*Target] {
+	return func(yield func(*Target) bool) {
+		for _, p := range r.Parts {
+			for a := range p.Arms {
+				for _, list := range [...][]*Target{p.Arms[a].Ready, p.Arms[a].Critical} {
+					for _, t := range list {
+						if !yield(t) {
+							return
+						}
+					}
+				}
+			}
+		}
+	}
+}
 
 // Splits returns the splits the table was built with.
-func (t *Table) Splits() Splits { return t.splitSet() }
+func (t *Table) Splits() Splits {
+	if t == nil {
+		return Splits{}
+	}
+	return t.split
+}
 
 // Snapshot returns the catalog the table was built from.
-func (t *Table) Snapshot() *registry.Snapshot { return t.snapshot() }
+func (t *Table) Snapshot() *registry.Snapshot {
+	if t == nil {
+		return nil
+	}
+	return t.catalog
+}
 
 // Problem is one thing the builder refused, and why. It never affects anything
 // else than what it names.

@@ -1,0 +1,58 @@
+package route
+
+// Draw returns the part of the route at a uniform draw, in proportion to the
+// shares, or nil when all are 0.
+func (r *Route) Draw(draw uint64) *Part {
+	u, sum := unit(draw), 0.0
+	var last *Part
+	for _, p := range r.Parts {
+		if p.Share > 0 {
+			last = p
+		}
+		if sum += p.Share; u < sum {
+			break
+		}
+	}
+	return last // the last one also where rounding leaves the sum below u
+}
+
+// Shares returns the part's expected division between its arms at the split's
+// ratio, with what Consul says of the instances: an arm without enough ready
+// ones leaves its share to the other, both leave it to the backup. The shares
+// sum to 1, or are all 0 when nothing is ready.
+func (p *Part) Shares() (shares [3]float64) {
+	stable, canary := len(p.Arms[Stable].Ready), len(p.Arms[Canary].Ready)
+	ratio := min(max(p.Split.Ratio, 0), 1)
+	switch {
+	case stable == 0 && canary == 0:
+		if len(p.Arms[Backup].Ready) > 0 {
+			shares[Backup] = 1
+		}
+		return shares
+	case stable == 0:
+		ratio = 1
+	case canary < max(1, p.Split.MinHealthy):
+		ratio = 0
+	}
+	shares[Stable], shares[Canary] = 1-ratio, ratio
+	return shares
+}
+
+// Share returns the part of the arm's requests that target i of Ready gets
+// when nothing but weights and capacities decides.
+func (a *Arm) Share(i int) float64 {
+	o := a.pool(false)
+	for _, g := range [...]*group{&o.fixed, &o.rest} {
+		arm := o.share
+		if g == &o.rest {
+			arm = 1 - arm
+		}
+		for k, t := range g.targets {
+			if t == a.Ready[i] {
+				_, share := g.part(k)
+				return share * arm
+			}
+		}
+	}
+	return 0
+}
