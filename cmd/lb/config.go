@@ -180,8 +180,10 @@ func (c Config) Validate() (errs []error) {
 	within("proxy.noroutestatus", c.Proxy.NoRouteStatus, 200, 599)
 	within("proxy.retries", c.Proxy.Retries, 0, 10)
 	within("proxy.panic.threshold", c.Proxy.PanicThreshold, 0, 100)
-	if c.Registry.Consul.Token != "" && c.Registry.Consul.TokenFile != "" {
-		bad("registry.consul.token.file", c.Registry.Consul.TokenFile, "registry.consul.token is set too ("+c.source("registry.consul.token")+"); set one of them")
+	// Of Consul's own two variables its client takes the file.
+	if token, file := c.source("registry.consul.token"), c.source("registry.consul.token.file"); c.Registry.Consul.Token != "" && c.Registry.Consul.TokenFile != "" &&
+		!(strings.HasPrefix(token, "env CONSUL_") && strings.HasPrefix(file, "env CONSUL_")) {
+		bad("registry.consul.token.file", c.Registry.Consul.TokenFile, "registry.consul.token is set too ("+token+"); set one of them")
 	}
 	if c.Registry.Consul.TagPrefix == "" {
 		bad("registry.consul.tagprefix", "", "every tag of every service would be read as a route; want a prefix such as urlprefix-")

@@ -55,12 +55,12 @@ func (a *app) root() *cobra.Command {
 		&cobra.Group{ID: "canary", Title: "Canary:"}, &cobra.Group{ID: "tools", Title: "Tools:"})
 	run := a.runCommand("run")
 	root.RunE = a.runner(root)
-	root.AddCommand(run, a.devCommand(), a.configCommand(), a.versionCommand())
+	root.AddCommand(run, a.devCommand(), a.routesCommand(), a.healthCommand(),
+		a.configCommand(), a.versionCommand())
 	root.SetHelpCommandGroupID("tools")
 	root.SetCompletionCommandGroupID("tools")
 	root.SetHelpFunc(help)
 	root.SetFlagErrorFunc(flagError)
-	root.CompletionOptions.DisableDescriptions = false
 	return root
 }
 

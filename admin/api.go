@@ -1,0 +1,184 @@
+package admin
+
+import (
+	"net/http"
+	"slices"
+	"time"
+
+	"serin/canary"
+	"serin/proxy"
+	"serin/registry"
+	"serin/route"
+)
+
+// RegistryStatus says how well Consul is followed.
+type RegistryStatus struct {
+	Addr        string    `json:"addr"`
+	Source      string    `json:"source"`                 // "consul", "disk" (the state of an earlier run) or "none"
+	LastContact time.Time `json:"last_contact,omitzero"`  // last good answer
+	Error       string    `json:"error,omitempty"`        // why the last one was not good
+	Stale       bool      `json:"stale,omitempty"`        // what is known may be out of date
+	Registered  []string  `json:"registered_as,omitzero"` // our own service IDs
+}
+
+// Status is the whole in one view.
+type Status struct {
+	StateJSON
+	Version   Version        `json:"version"`
+	Started   time.Time      `json:"started"`
+	Registry  RegistryStatus `json:"registry"`
+	Services  int            `json:"services"`
+	Instances int            `json:"instances"`
+	Routes    int            `json:"routes"`
+	Problems  int            `json:"problems"`
+}
+
+func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+	out := Status{StateJSON: s.state().json(), Version: s.Version, Started: s.Started, Registry: s.registry()}
+	if t := s.table(); t != nil {
+		out.Services, out.Instances, out.Problems = t.Snapshot().Len(), t.Snapshot().Instances(), len(t.Problems())
+		for range t.Routes() {
+			out.Routes++
+		}
+	}
+	answer(w, out)
+}
+
+func (s *Server) registry() RegistryStatus {
+	if s.Registry == nil {
+		return RegistryStatus{Source: "none"}
+	}
+	return s.Registry()
+}
+
+// Service is one service in short.
+type Service struct {
+	Name      string `json:"name"`
+	Instances int    `json:"instances"`
+	Ready     int    `json:"ready"`
+	Routes    int    `json:"routes"`
+	Problems  int    `json:"problems"`
+	Canary    *Split `json:"canary,omitempty"`
+	Hold      string `json:"hold,omitempty"` // why an older state is kept
+}
+
+func (s *Server) snapshot() *registry.Snapshot {
+	if t := s.table(); t != nil {
+		return t.Snapshot()
+	}
+	return nil
+}
+
+func (s *Server) services(w http.ResponseWriter, _ *http.Request) {
+	out := []Service{}
+	t := s.table()
+	if t == nil {
+		answer(w, out)
+		return
+	}
+	for svc := range t.Snapshot().All() {
+		out = append(out, viewService(t, svc))
+	}
+	answer(w, out)
+}
+
+func viewService(t *route.Table, svc *registry.Service) Service {
+	out := Service{Name: svc.Name, Instances: len(svc.Instances), Hold: svc.Hold}
+	for i := range svc.Instances {
+		if svc.Instances[i].Ready {
+			out.Ready++
+		}
+	}
+	for rt := range t.Routes() {
+		for _, p := range rt.Parts {
+			if p.Service == svc.Name {
+				out.Routes++
+				out.Canary = viewSplit(p.Split)
+			}
+		}
+	}
+	for _, p := range t.Problems() {
+		if p.Service == svc.Name {
+			out.Problems++
+		}
+	}
+	return out
+}
+
+// ServiceDetail is all that is known of one service.
+type ServiceDetail struct {
+	Service
+	ReadAt    time.Time             `json:"read_at"` // when Consul last confirmed it
+	Members   []registry.Instance   `json:"members"`
+	Upstreams []proxy.UpstreamState `json:"upstreams"` // live state by address
+	Refused   []route.Problem       `json:"refused,omitempty"`
+}
+
+func (s *Server) service(w http.ResponseWriter, r *http.Request) {
+	t, name := s.table(), r.PathValue("name")
+	var svc *registry.Service
+	if t != nil {
+		svc = t.Snapshot().Service(name)
+	}
+	if svc == nil {
+		fail(w, http.StatusNotFound, "no service "+name+" with a route is known",
+			"GET /api/v1/services lists those that are; a service needs a tag such as "+s.tagPrefix()+"/")
+		return
+	}
+	out := ServiceDetail{Service: viewService(t, svc), ReadAt: svc.ReadAt, Members: svc.Instances, Upstreams: []proxy.UpstreamState{}}
+	for _, u := range s.live() {
+		if slices.ContainsFunc(svc.Instances, func(i registry.Instance) bool { return i.Addr == u.Addr }) {
+			out.Upstreams = append(out.Upstreams, u)
+		}
+	}
+	for _, p := range t.Problems() {
+		if p.Service == name {
+			out.Refused = append(out.Refused, p)
+		}
+	}
+	answer(w, out)
+}
+
+func (s *Server) live() []proxy.UpstreamState {
+	if s.Upstreams == nil {
+		return nil
+	}
+	return s.Upstreams()
+}
+
+func (s *Server) upstreams(w http.ResponseWriter, _ *http.Request) {
+	answer(w, append([]proxy.UpstreamState{}, s.live()...))
+}
+
+func (s *Server) problems(w http.ResponseWriter, _ *http.Request) {
+	out := []route.Problem{}
+	if t := s.table(); t != nil {
+		out = append(out, t.Problems()...)
+	}
+	answer(w, out)
+}
+
+func (s *Server) canaries(w http.ResponseWriter, _ *http.Request) {
+	out := canary.Status{Services: []canary.ServiceStatus{}}
+	if s.Canary != nil {
+		out = s.Canary.Status()
+	}
+	answer(w, out)
+}
+
+func (s *Server) canary(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("service")
+	if s.Canary != nil {
+		if c, ok := s.Canary.ServiceStatus(name); ok {
+			answer(w, c)
+			return
+		}
+	}
+	fail(w, http.StatusNotFound, "no canary document is in force for "+name, "lb canary set "+name+" 10% writes one")
+}
+
+func (s *Server) config(w http.ResponseWriter, _ *http.Request) {
+	answer(w, append([]Setting{}, s.Config...))
+}
+
+func (s *Server) version(w http.ResponseWriter, _ *http.Request) { answer(w, s.Version) }

@@ -1,0 +1,148 @@
+package admin
+
+import (
+	"net/http"
+	"strings"
+
+	"serin/route"
+)
+
+// Route is one [host]/path as the API shows it.
+type Route struct {
+	Host  string `json:"host"` // "" is any
+	Path  string `json:"path"`
+	Parts []Part `json:"parts"`
+}
+
+// Part is one service's part of a route.
+type Part struct {
+	Service string   `json:"service"`
+	Share   float64  `json:"share"` // of the route's traffic
+	Canary  *Split   `json:"canary,omitempty"`
+	Targets []Target `json:"targets"` // those that are neither ready nor critical are missing
+}
+
+// Split is how a canary document divides a part.
+type Split struct {
+	Ratio   float64 `json:"ratio"`             // in force
+	Wanted  float64 `json:"wanted"`            // as the document asks
+	Because string  `json:"because,omitempty"` // why they differ
+	Index   uint64  `json:"index"`             // of the document
+	Hash    string  `json:"hash,omitempty"`
+}
+
+// Target is one instance as a route sees it.
+type Target struct {
+	ID    string  `json:"id"`
+	Node  string  `json:"node"`
+	Addr  string  `json:"addr"`
+	Arm   string  `json:"arm"`
+	Ready bool    `json:"ready"`
+	Share float64 `json:"share"` // of the route's traffic, as the table has it: what is ejected or busy gets less
+	Tag   string  `json:"tag"`
+}
+
+func (s *Server) routes(w http.ResponseWriter, r *http.Request) {
+	service := r.URL.Query().Get("service")
+	out := []Route{}
+	for rt := range s.tableRoutes() {
+		view := Route{Host: rt.Host, Path: rt.Path, Parts: []Part{}}
+		for _, p := range rt.Parts {
+			if service == "" || p.Service == service {
+				view.Parts = append(view.Parts, viewPart(p))
+			}
+		}
+		if len(view.Parts) > 0 {
+			out = append(out, view)
+		}
+	}
+	answer(w, out)
+}
+
+// tableRoutes yields the routes of the table in use.
+func (s *Server) tableRoutes() func(yield func(*route.Route) bool) {
+	t := s.table()
+	if t == nil {
+		return func(func(*route.Route) bool) {}
+	}
+	return t.Routes()
+}
+
+func viewPart(p *route.Part) Part {
+	out := Part{Service: p.Service, Share: p.Share, Canary: viewSplit(p.Split), Targets: []Target{}}
+	arms := armShares(p)
+	for name := range p.Arms {
+		arm := &p.Arms[name]
+		for i, share := range targetShares(arm) {
+			out.Targets = append(out.Targets, viewTarget(arm.Ready[i], route.ArmName(name), true, p.Share*arms[name]*share))
+		}
+		for _, t := range arm.Critical {
+			out.Targets = append(out.Targets, viewTarget(t, route.ArmName(name), false, 0))
+		}
+	}
+	return out
+}
+
+func viewTarget(t *route.Target, arm route.ArmName, ready bool, share float64) Target {
+	return Target{ID: t.ID, Node: t.Node, Addr: t.Addr, Arm: arm.String(), Ready: ready, Share: share, Tag: t.Tag}
+}
+
+// viewSplit leaves out everything secret, such as the key of the sticky hash.
+func viewSplit(s *route.Split) *Split {
+	if s == nil || !s.Explicit {
+		return nil
+	}
+	return &Split{s.Ratio, s.Wanted, s.Because, s.Index, s.DocHash}
+}
+
+// armShares divides a part between its arms with the guards that every request
+// meets: too few canaries leave all to stable, no stable leaves all to the
+// canaries, and neither to the backup.
+func armShares(p *route.Part) (out [3]float64) {
+	ready := func(a route.ArmName) int { return len(p.Arms[a].Ready) }
+	ratio, least := 0.0, 1
+	if p.Split != nil {
+		ratio, least = p.Split.Ratio, max(1, p.Split.MinHealthy)
+	}
+	switch {
+	case ready(route.Stable) == 0 && ready(route.Canary) == 0:
+		if ready(route.Backup) > 0 {
+			out[route.Backup] = 1
+		}
+		return out
+	case ready(route.Stable) == 0:
+		ratio = 1
+	case ready(route.Canary) < least:
+		ratio = 0
+	}
+	out[route.Stable], out[route.Canary] = 1-ratio, ratio
+	return out
+}
+
+// targetShares divides an arm between its ready targets: fixed weights in
+// proportion, the rest by capacity.
+func targetShares(a *route.Arm) []float64 {
+	var fixed, capacity float64
+	for _, t := range a.Ready {
+		if t.Weight > 0 {
+			fixed += t.Weight
+		} else {
+			capacity += float64(max(1, t.Capacity))
+		}
+	}
+	out := make([]float64, len(a.Ready))
+	for i, t := range a.Ready {
+		if t.Weight > 0 {
+			out[i] = a.Fixed * t.Weight / fixed
+		} else {
+			out[i] = (1 - a.Fixed) * float64(max(1, t.Capacity)) / capacity
+		}
+	}
+	return out
+}
+
+// options returns what the target's tag says after its host and path.
+func options(tag string) []string {
+	_, rest, _ := strings.Cut(tag, " ")
+	return strings.Fields(rest)
+}

@@ -1,0 +1,229 @@
+package admin
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"html/template"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"serin/canary"
+	"serin/proxy"
+	"serin/route"
+)
+
+// Server answers on the admin listener. Fill the fields, then call [Server.Run]
+// or [Server.Handler]; the fields must not change after that. The functions are
+// called concurrently, must not block, and what they return is only read; a nil
+// one knows nothing.
+type Server struct {
+	// Table returns the table in use; a request calls it once.
+	Table func() *route.Table
+	// Upstreams returns the live state of the instances.
+	Upstreams func() []proxy.UpstreamState
+	// Canary tells what is known of the canary documents; *canary.Controller
+	// does. May be nil.
+	Canary interface {
+		Status() canary.Status
+		ServiceStatus(service string) (canary.ServiceStatus, bool)
+	}
+	// Registry says how well Consul is followed.
+	Registry func() RegistryStatus
+	// Ready says whether this balancer may get traffic. nil is never ready.
+	Ready func() State
+	// Config are the options, secrets redacted.
+	Config  []Setting
+	Version Version
+	// Metrics is what /metrics shows.
+	Metrics prometheus.Gatherer
+	// TagPrefix marks the tags that are routes; "" means "urlprefix-".
+	TagPrefix string
+	// Remote says that other machines may reach the listener. Otherwise a
+	// request must name this machine by address or as localhost, so that a web
+	// page whose name was made to point here (DNS rebinding) reads nothing.
+	Remote bool
+	// Started is when the program started.
+	Started time.Time
+	// Log gets what the HTTP server has to say; nil is silence.
+	Log hclog.Logger
+}
+
+// Run serves ln until ctx ends, then lets requests finish for a second. It
+// returns nil when ctx ended it, and has then closed ln.
+func (s *Server) Run(ctx context.Context, ln net.Listener) error {
+	log := s.Log
+	if log == nil {
+		log = hclog.NewNullLogger()
+	}
+	srv := &http.Server{
+		Handler:           s.Handler(),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      2 * time.Minute, // bounds the profiles that can be asked for
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
+	}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ln) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if srv.Shutdown(grace) != nil {
+		srv.Close()
+	}
+	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// endpoint is one row of what the listener answers.
+type endpoint struct {
+	path  string // a pattern of http.ServeMux, without method
+	doc   string
+	serve http.HandlerFunc
+}
+
+func (s *Server) endpoints() []endpoint {
+	return []endpoint{
+		{"/{$}", "this list", s.index},
+		{"/health", "200 while the process lives", s.health},
+		{"/ready", "200 when traffic may come, else 503 with the reasons; ?consul answers 429 (Consul's warning) when something needs a look", s.ready},
+		{"/metrics", "metrics for Prometheus", s.metrics()},
+		{"/api/v1/status", "the whole in one view", s.status},
+		{"/api/v1/routes", "the routing table; ?service=NAME", s.routes},
+		{"/api/v1/services", "services and how many of their instances are ready", s.services},
+		{"/api/v1/services/{name}", "instances of one service, their checks, and its canary", s.service},
+		{"/api/v1/upstreams", "live state of the instances: requests in flight, ejections", s.upstreams},
+		{"/api/v1/problems", "tags that were refused, and why", s.problems},
+		{"/api/v1/canary", "canary documents and what came of them", s.canaries},
+		{"/api/v1/canary/{service}", "the document in force for one service, and what came of it", s.canary},
+		{"/api/v1/config", "the configuration, secrets redacted", s.config},
+		{"/api/v1/version", "what this program was built from", s.version},
+		{"/api/routes", "the routing table in Fabio's form; ?pretty, ?raw", s.fabioRoutes},
+		{"/api/config", "the configuration as one object, secrets redacted", s.fabioConfig},
+		{"/api/version", "version as text", s.fabioVersion},
+		{"/debug/pprof/", "profiles", profile},
+	}
+}
+
+// Handler returns what answers on the admin listener. Every answer to a request
+// that cannot be served is a problem document (RFC 9457) with a hint.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	for _, e := range s.endpoints() {
+		mux.HandleFunc(e.path, e.serve)
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		fail(w, http.StatusNotFound, "nothing is at "+r.URL.Path, "GET / lists what there is")
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Cache-Control", "no-store")
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("X-Content-Type-Options", "nosniff")
+		switch {
+		case !s.Remote && !local(r.Host):
+			fail(w, http.StatusForbidden, "this listener is for this machine only, and does not answer to the name "+r.Host,
+				"use http://127.0.0.1, or set ui.allow.remote and ui.addr to serve others")
+		case r.Method != http.MethodGet && r.Method != http.MethodHead:
+			h.Set("Allow", "GET, HEAD")
+			fail(w, http.StatusMethodNotAllowed, "this API only looks: "+r.Method+" is not answered",
+				"change a canary with lb canary set or consul kv put, and other things in Consul")
+		default:
+			mux.ServeHTTP(w, r)
+		}
+	})
+}
+
+// local reports whether the Host header names this machine in a way that no
+// DNS answer can forge. HTTP/1.0 clients need not send one.
+func local(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.Trim(strings.ToLower(host), "[]"), ".")
+	_, err := netip.ParseAddr(host)
+	return host == "" || host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil
+}
+
+// Problem is the body of every error, see RFC 9457.
+type Problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+	Hint   string `json:"hint,omitempty"` // what to do about it
+}
+
+func fail(w http.ResponseWriter, status int, detail, hint string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	write(w, status, Problem{"about:blank", http.StatusText(status), status, detail, hint})
+}
+
+func answer(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	write(w, http.StatusOK, v)
+}
+
+func write(w http.ResponseWriter, status int, v any) {
+	w.WriteHeader(status)
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	_ = enc.Encode(v) // the client went away, or the connection says so itself
+}
+
+func plain(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text + "\n"))
+}
+
+var page = template.Must(template.New("").Parse(`<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Serin</title>
+<style>body{font:16px/1.5 system-ui,sans-serif;margin:2em;max-width:60em}td{padding:0 1em 0 0;vertical-align:top}@media(prefers-color-scheme:dark){body{background:#111;color:#ddd}a{color:#8cf}}</style></head>
+<body><h1>Serin</h1><p>{{.Version}}</p><table>{{range .Endpoints}}
+<tr><td>{{if .Link}}<a href="{{.Path}}">{{.Path}}</a>{{else}}{{.Path}}{{end}}</td><td>{{.Doc}}</td></tr>{{end}}
+</table></body></html>
+`))
+
+func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
+	type line struct {
+		Path, Doc string
+		Link      bool
+	}
+	var lines []line
+	for _, e := range s.endpoints()[1:] {
+		lines = append(lines, line{e.path, e.doc, !strings.Contains(e.path, "{")})
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_ = page.Execute(w, struct {
+		Version   string
+		Endpoints []line
+	}{s.Version.String(), lines})
+}
+
+func (s *Server) table() *route.Table {
+	if s.Table == nil {
+		return nil
+	}
+	return s.Table()
+}
+
+func (s *Server) tagPrefix() string { return cmp.Or(s.TagPrefix, "urlprefix-") }

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"serin/admin"
+)
+
+// balancer is the admin API of a running balancer.
+type balancer struct {
+	addr  string
+	token string
+}
+
+// balancerFlag adds --addr to cmd; the returned function resolves it.
+func (a *app) balancerFlag(cmd *cobra.Command) func() *balancer {
+	addr := cmd.Flags().String("addr", "", "admin address `host:port` of the balancer (env LB_ADDR; else ui.addr as lb run here would take it)")
+	return func() *balancer { return a.balancer(*addr) }
+}
+
+func (a *app) balancer(addr string) *balancer {
+	return &balancer{addr: dialable(cmp.Or(addr, a.getenv("LB_ADDR"), a.uiAddr())), token: a.getenv("LB_TOKEN")}
+}
+
+// uiAddr is ui.addr as the variables and LB_CONFIG have it, so that a health
+// check in the balancer's container needs no flags.
+func (a *app) uiAddr() string {
+	g := given{environ: a.environ, name: a.getenv("LB_CONFIG")}
+	if g.name != "" {
+		g.file, _ = os.ReadFile(g.name) // lb run complains about it, not we
+	}
+	cfg, _ := load(g)
+	return cfg.UI.Addr
+}
+
+// dialable makes of an address to listen on one to connect to.
+func dialable(addr string) string {
+	name, port, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(name); err == nil && (name == "" || ip != nil && ip.IsUnspecified()) {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return addr
+}
+
+// do sends a GET and returns the status and the body.
+func (b *balancer) do(ctx context.Context, path string) (int, []byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.addr+path, nil)
+	if err != nil {
+		return 0, nil, fail(exitUsage, fmt.Errorf("%q is no address: %w", b.addr, err), "--addr wants host:port")
+	}
+	req.Header.Set("Accept", "application/json, text/plain;q=0.5")
+	if b.token != "" {
+		req.Header.Set("Authorization", "Bearer "+b.token)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		if e, ok := errors.AsType[*url.Error](err); ok {
+			err = e.Err
+		}
+		return 0, nil, fail(exitUnreachable, fmt.Errorf("cannot reach the balancer at %s: %w", b.addr, err),
+			"is lb running? --addr or LB_ADDR name its admin listener (ui.addr)")
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 256<<20))
+	if err != nil {
+		return 0, nil, fail(exitUnreachable, fmt.Errorf("read %s from the balancer at %s: %w", path, b.addr, err), "")
+	}
+	return resp.StatusCode, body, nil
+}
+
+// get reads path into v.
+func (b *balancer) get(ctx context.Context, path string, v any) error {
+	status, body, err := b.do(ctx, path)
+	if err != nil {
+		return err
+	}
+	if status != http.StatusOK {
+		code := exitFailed
+		if status == http.StatusNotFound {
+			code = exitNotFound
+		}
+		var p admin.Problem
+		if json.Unmarshal(body, &p) != nil || p.Detail == "" {
+			return fail(code, fmt.Errorf("%s at %s answers %d", path, b.addr, status), "is that the admin listener of lb?")
+		}
+		return fail(code, errors.New(p.Detail), p.Hint)
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return fail(exitFailed, fmt.Errorf("%s at %s: %w", path, b.addr, err), "is that the admin listener of lb, and of this version?")
+	}
+	return nil
+}
+
+// completeService completes names of services that the balancer knows.
+func (a *app) completeService(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	addr, _ := cmd.Flags().GetString("addr")
+	ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
+	defer cancel()
+	var services []admin.Service
+	_ = a.balancer(addr).get(ctx, "/api/v1/services", &services) // no balancer, no names
+	names := make([]string, len(services))
+	for i, s := range services {
+		names[i] = s.Name
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+func percent(share float64) string { return fmt.Sprintf("%.4g %%", share*100) }

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"serin/admin"
+)
+
+func (a *app) routesCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "routes",
+		GroupID: "look",
+		Short:   "Show the routing table of a running balancer",
+		Example: "  lb routes\n  lb routes --service web --json",
+		Args:    usage(cobra.NoArgs),
+	}
+	service := cmd.Flags().String("service", "", "only routes of this `service`")
+	asJSON := cmd.Flags().Bool("json", false, "print JSON, as /api/v1/routes answers")
+	lb := a.balancerFlag(cmd)
+	_ = cmd.RegisterFlagCompletionFunc("service", func(cmd *cobra.Command, _ []string, text string) ([]string, cobra.ShellCompDirective) {
+		return a.completeService(cmd, nil, text)
+	})
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		var raw json.RawMessage
+		if err := lb().get(cmd.Context(), "/api/v1/routes?service="+url.QueryEscape(*service), &raw); err != nil {
+			return err
+		}
+		if *asJSON {
+			return a.json(raw)
+		}
+		var routes []admin.Route
+		if err := json.Unmarshal(raw, &routes); err != nil {
+			return err
+		}
+		if len(routes) == 0 {
+			fmt.Fprintln(a.err, "no routes: no healthy or unhealthy instance carries a tag such as urlprefix-/")
+			return nil
+		}
+		w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "ROUTE\tSERVICE\tARM\tINSTANCE\tADDRESS\tSHARE")
+		for _, r := range routes {
+			for _, p := range r.Parts {
+				for _, t := range p.Targets {
+					share := "critical"
+					if t.Ready {
+						share = percent(t.Share)
+					}
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.Host+r.Path, p.Service, t.Arm, t.ID, t.Addr, share)
+				}
+				if len(p.Targets) == 0 {
+					fmt.Fprintf(w, "%s\t%s\t\t(none)\t\t%s\n", r.Host+r.Path, p.Service, "503")
+				}
+			}
+		}
+		return w.Flush()
+	}
+	return cmd
+}
