@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"cmp"
-	"math"
 	"net/netip"
 	"time"
 
@@ -34,21 +33,13 @@ type Draw struct {
 // Live is what a decision needs to know of the instances' state; Upstreams is
 // the one that lives.
 type Live interface {
-	// Load returns the requests in flight at addr.
-	Load(addr string) int
-	// Usable reports whether addr may get a request now: it is not ejected,
-	// has room, and (draw against its slow-start ramp) is warm enough. Every
-	// instance is warm enough for draw 0.
-	Usable(addr string, draw uint64) bool
+	route.Live
 	// Ejected reports whether addr is taken out for what was seen of it; Calm,
 	// that no instance at all is.
 	Ejected(addr string) bool
 	Calm() bool
 	// Room reports whether the service may have another request in flight.
 	Room(service string) bool
-	// Turn returns the next number of the named sequence, starting at 0: the
-	// state of round robin, which outlives tables.
-	Turn(sequence string) uint64
 }
 
 // Settings of the operator that decisions need; see docs/OPERATIONS.md.
@@ -84,8 +75,10 @@ type Decision struct {
 	SetCookie string // the Set-Cookie value to add to the response, "" for none
 	Strip     string // name of the balancer's own cookie, to be removed from what is forwarded; "" for none
 
-	serving route.ArmName // the arm of Target; another than Arm after a retry
-	tried   []string      // addresses that failed
+	instanceKey uint64
+	critical    bool          // Target is one that Consul calls critical
+	serving     route.ArmName // the arm of Target; another than Arm after a retry
+	tried       []string      // addresses that failed
 }
 
 // retryAfter is what clients are told where no instance can serve: seconds.
@@ -114,6 +107,7 @@ func decide(rt *route.Route, s Settings, live Live, r Request, d Draw) Decision 
 	dec := Decision{Route: rt, Part: p}
 	key := stickyKey(p.Split, r, d.Now)
 	dec.Key, dec.HasKey, dec.SetCookie, dec.Strip = key.position, key.found, key.setCookie, key.strip
+	dec.instanceKey = key.instance
 	arm, why := chooseArm(p.Split, live, r, key, d.Arm)
 
 	st := state(p, live, s.PanicPercent)
@@ -166,28 +160,18 @@ func choosePart(parts []*route.Part, draw uint64, critical bool) *route.Part {
 // chooseArm says which arm a request belongs to, before anything is known of
 // the instances: by the document's rules, the client's key, a turn or a draw.
 func chooseArm(sp *route.Split, live Live, r Request, key key, draw uint64) (route.ArmName, Why) {
-	for i := range sp.Match {
-		if matches(&sp.Match[i], r) {
-			return sp.Match[i].To, WhyRule
-		}
+	if arm, ok := sp.Rule(r); ok {
+		return arm, WhyRule
 	}
-	why := WhyChance
 	switch {
 	case sp.Ratio <= 0 && !sp.Explicit:
 		return route.Stable, WhyNone
 	case sp.Method == route.RoundRobin:
-		n := float64(live.Turn(sp.Service))
-		if math.Floor((n+1)*sp.Ratio) > math.Floor(n*sp.Ratio) {
-			return route.Canary, WhyTurn
-		}
-		return route.Stable, WhyTurn
+		return sp.Turn(live.Turn(sp.Service)), WhyTurn
 	case sp.Method == route.Hash && key.found:
-		draw, why = key.position, WhySticky
+		return sp.Arm(key.position), WhySticky
 	}
-	if sp.Ratio >= 1 || draw < uint64(math.Ldexp(sp.Ratio, 64)) {
-		return route.Canary, why
-	}
-	return route.Stable, why
+	return sp.Arm(draw), WhyChance
 }
 
 // guard is the last word on the arm: fewer than minHealthy canaries send
@@ -253,17 +237,28 @@ func (d *Decision) pick(s Settings, live Live, draw uint64) {
 
 // pickCritical sets the target among what Consul calls critical.
 func (d *Decision) pickCritical(wanted route.ArmName, s Settings, live Live, draw uint64) {
-	p := *d.Part
-	for a := range p.Arms {
-		p.Arms[a].Ready, p.Arms[a].Fixed = p.Arms[a].Critical, 0
-	}
-	c := Decision{Part: &p, Key: d.Key, HasKey: d.HasKey}
+	d.critical = true
 	for _, arm := range [...]route.ArmName{wanted, route.Stable, route.Canary, route.Backup} {
-		if d.Target = c.from(arm, s, panicking{live}, draw); d.Target != nil {
-			d.Arm, d.serving, d.Why, d.Panic = arm, arm, WhyPanic, true
+		if d.Target = d.from(arm, s, panicking{live}, draw); d.Target != nil {
+			d.Arm, d.Why, d.Panic = arm, WhyPanic, true
 			return
 		}
 	}
+}
+
+// from returns an instance of the arm that may get the request and was not
+// tried, or nil.
+func (d *Decision) from(arm route.ArmName, s Settings, live Live, draw uint64) *route.Target {
+	sp := d.Part.Split
+	p := route.Pick{Balance: s.Balance, Draw: draw, Live: live, Tried: d.tried, Critical: d.critical}
+	if sp.HasBalance {
+		p.Balance = sp.Balance
+	}
+	if d.HasKey {
+		p.Sticky, p.Key = sp.Sticky.Instance, d.instanceKey
+	}
+	d.serving = arm
+	return d.Part.Arms[arm].Pick(p)
 }
 
 // panicking is the state of instances with ejections ignored.

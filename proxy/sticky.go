@@ -1,11 +1,8 @@
 package proxy
 
 import (
-	"net/netip"
 	"strconv"
 	"time"
-
-	"github.com/dchest/siphash"
 
 	"serin/route"
 )
@@ -14,6 +11,7 @@ import (
 type key struct {
 	found     bool
 	position  uint64 // of the client among all, for this service and rollout
+	instance  uint64 // the same, independent of it, for sticky instances
 	setCookie string // where an id was minted
 	strip     string // the balancer's own cookie
 }
@@ -34,58 +32,51 @@ func stickyKey(sp *route.Split, r Request, now time.Time) (k key) {
 	for i := range sp.Sticky.By {
 		src := &sp.Sticky.By[i]
 		var value string
-		var buf [64]byte
 		switch src.Kind {
 		case route.KeyCookie:
 			value, _ = r.Cookie(src.Name)
 			if value == "" && src.Mint && r.Client().IsValid() {
 				value = mint(sp, r, now)
-				k.setCookie = setCookie(sp.Sticky.Cookie, value, r.TLS())
+				k.setCookie = setCookie(src.Name, sp.Sticky.Cookie, value, r.TLS())
 			}
 		case route.KeyHeader:
 			value, _ = r.Header(src.Name)
 		case route.KeyIP:
-			if b := appendClient(buf[:0], r.Client()); len(b) > 0 {
-				k.found, k.position = true, position(sp, src.Kind, b)
+			if a := r.Client(); a.IsValid() {
+				k.found, k.position, k.instance = true, sp.PositionAddr(a), sp.InstancePositionAddr(a)
 				return k
 			}
 		}
 		if value != "" {
-			k.found, k.position = true, position(sp, src.Kind, append(buf[:0], value...))
+			k.found, k.position, k.instance = true, sp.Position(src.Kind, value), sp.InstancePosition(src.Kind, value)
 			return k
 		}
 	}
 	return k
 }
 
-// appendClient appends a client's address; IPv6 is cut to its /64, which is
-// one subscriber.
-func appendClient(b []byte, a netip.Addr) []byte {
-	if a = a.Unmap(); a.Is6() {
-		p, _ := a.WithZone("").Prefix(64)
-		return p.Masked().AppendTo(b)
-	}
-	return a.AppendTo(b)
-}
-
-// mint returns the id of a client that has none yet.
+// mint returns the id of a client that has none yet. It is the same for all
+// services, which may share the cookie.
 func mint(sp *route.Split, r Request, now time.Time) string {
 	agent, _ := r.Header("User-Agent")
-	b := append([]byte("mint\x00"), r.Client().Unmap().String()...)
-	b = append(append(b, 0), agent...)
-	b = strconv.AppendInt(append(b, 0), now.Unix()/3600, 10)
-	id := sip(sp.Secret, b)
-	const hex = "0123456789abcdef"
-	var out [16]byte
-	for i := range out {
-		out[i] = hex[id>>(60-4*i)&15]
-	}
-	return string(out[:])
+	b := append(r.Client().Unmap().AppendTo([]byte("mint\x00")), 0)
+	b = strconv.AppendInt(append(append(b, agent...), 0), now.Unix()/3600, 10)
+	anyone := route.Split{Secret: sp.Secret}
+	return string(appendHex64(nil, anyone.Position(route.KeyCookie, string(b))))
 }
 
+func appendHex64(b []byte, v uint64) []byte {
+	for shift := 60; shift >= 0; shift -= 4 {
+		b = append(b, hexDigits[v>>shift&15])
+	}
+	return b
+}
+
+const hexDigits = "0123456789abcdef"
+
 // setCookie returns the Set-Cookie value for an id.
-func setCookie(c route.Cookie, id string, tls bool) string {
-	s := c.Name + "=" + id + "; Path=/; HttpOnly"
+func setCookie(name string, c route.Cookie, id string, tls bool) string {
+	s := name + "=" + id + "; Path=/; HttpOnly"
 	if c.SameSite != "" {
 		s += "; SameSite=" + c.SameSite
 	}
@@ -99,10 +90,4 @@ func setCookie(c route.Cookie, id string, tls bool) string {
 		s += "; Secure"
 	}
 	return s
-}
-
-func sip(secret [2]uint64, b []byte) uint64 { return siphash.Hash(secret[0], secret[1], b) }
-
-func position(sp *route.Split, k route.KeyKind, value []byte) uint64 {
-	return sip(sp.Secret, value)
 }

@@ -1,0 +1,275 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+)
+
+// LogFormat is how a line of the access log is written.
+type LogFormat uint8
+
+const (
+	LogJSON     LogFormat = iota // one object per line
+	LogCommon                    // Apache's common log format
+	LogCombined                  // the same with referer and user agent
+)
+
+var logFormats = [...]string{"json", "common", "combined"}
+
+// String returns the format's name.
+func (f LogFormat) String() string { return logFormats[f] }
+
+// UnmarshalText reads a format's name; "" is json.
+func (f *LogFormat) UnmarshalText(b []byte) error {
+	for i, name := range logFormats {
+		if string(b) == name || len(b) == 0 {
+			*f = LogFormat(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("access log format %q: want json, common or combined", b)
+}
+
+const (
+	logPending  = 4 << 20               // bytes waiting for the sink; more is dropped
+	logDelay    = 50 * time.Millisecond // how long a line waits for others to be written with it
+	logPatience = 2 * time.Second       // for the sink, when the log ends
+	logField    = 4 << 10               // bytes of any field of the client's
+)
+
+// AccessLog writes a line per Outcome. Log never waits: lines go through a
+// bounded buffer to the one goroutine of Run, and those that a slow sink leaves
+// no room for are dropped and counted. Secrets are not in an Outcome, so no
+// Authorization and no Cookie can be in the log.
+type AccessLog struct {
+	w       io.Writer
+	format  LogFormat
+	scratch sync.Pool // *[]byte
+	wake    chan struct{}
+	dropped atomic.Uint64
+
+	mu      sync.Mutex // guards pending; held to copy a line, never to encode or write
+	pending []byte
+}
+
+// NewAccessLog returns a log that writes to w once Run runs.
+func NewAccessLog(w io.Writer, format LogFormat) *AccessLog {
+	l := &AccessLog{w: w, format: format, wake: make(chan struct{}, 1)}
+	l.scratch.New = func() any { b := make([]byte, 0, 1024); return &b }
+	return l
+}
+
+// Dropped returns how many lines were lost to a slow sink or one that failed.
+func (l *AccessLog) Dropped() uint64 { return l.dropped.Load() }
+
+// Log takes note of o. It is safe for concurrent use and does not keep o.
+func (l *AccessLog) Log(o *Outcome) {
+	b := l.scratch.Get().(*[]byte)
+	*b = AppendLog((*b)[:0], l.format, o)
+	l.mu.Lock()
+	room := len(l.pending)+len(*b) <= logPending
+	if room {
+		l.pending = append(l.pending, *b...)
+	}
+	l.mu.Unlock()
+	l.scratch.Put(b)
+	if !room {
+		l.dropped.Add(1)
+		return
+	}
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run writes until ctx ends and then writes what is left, for which a sink that
+// hangs gets 2 s: what it does not take by then is lost, and said in the error.
+func (l *AccessLog) Run(ctx context.Context) error {
+	done := make(chan struct{})
+	go l.write(ctx, done)
+	<-ctx.Done()
+	select {
+	case <-done:
+		return nil
+	case <-time.After(logPatience):
+		return fmt.Errorf("access log: the sink took nothing for %v: the last lines are lost", logPatience)
+	}
+}
+
+func (l *AccessLog) write(ctx context.Context, done chan<- struct{}) {
+	defer close(done)
+	var spare []byte
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-l.wake:
+			select {
+			case <-ctx.Done():
+			case <-time.After(logDelay):
+			}
+		}
+		l.mu.Lock()
+		lines := l.pending
+		l.pending = spare[:0]
+		l.mu.Unlock()
+		if n, err := l.w.Write(lines); err != nil {
+			l.dropped.Add(countLines(lines[n:]))
+		}
+		spare = lines
+	}
+}
+
+func countLines(b []byte) (n uint64) {
+	for _, c := range b {
+		if c == '\n' {
+			n++
+		}
+	}
+	return n
+}
+
+// AppendLog appends o's line, with its end, to b. It allocates nothing but for
+// the text of o.Err. Whatever a client sent, it is one line, and valid JSON.
+func AppendLog(b []byte, f LogFormat, o *Outcome) []byte {
+	if f == LogJSON {
+		return appendJSONLine(b, o)
+	}
+	b = o.Client.AppendTo(b)
+	b = append(b, " - - ["...)
+	b = o.Start.AppendFormat(b, "02/Jan/2006:15:04:05 -0700")
+	b = append(b, `] "`...)
+	b = appendEscaped(b, o.Method)
+	b = append(b, ' ')
+	b = appendEscaped(b, o.Path)
+	if o.Query != "" {
+		b = appendEscaped(append(b, '?'), o.Query)
+	}
+	b = append(b, ' ')
+	b = appendEscaped(b, o.HTTPVersion)
+	b = append(b, `" `...)
+	b = strconv.AppendInt(b, int64(o.Status), 10)
+	b = append(b, ' ')
+	b = strconv.AppendInt(b, o.Sent, 10)
+	if f == LogCombined {
+		b = appendEscaped(append(b, ` "`...), orDash(o.Referer))
+		b = appendEscaped(append(b, `" "`...), orDash(o.UserAgent))
+		b = append(b, '"')
+	}
+	return append(b, '\n')
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func appendJSONLine(b []byte, o *Outcome) []byte {
+	b = append(b, `{"time":"`...)
+	b = o.Start.AppendFormat(b, "2006-01-02T15:04:05.000Z07:00")
+	b = append(b, '"')
+	b = appendAddr(b, `,"client":"`, o.Client.IsValid(), o.Client.AppendTo)
+	b = appendAddr(b, `,"remote":"`, o.Remote.IsValid(), o.Remote.AppendTo)
+	b = appendText(b, `,"request_id":`, o.RequestID)
+	b = appendText(b, `,"method":`, o.Method)
+	b = appendText(b, `,"scheme":`, o.Scheme)
+	b = appendText(b, `,"host":`, o.Host)
+	b = appendText(b, `,"path":`, o.Path)
+	b = appendText(b, `,"query":`, o.Query)
+	b = appendText(b, `,"proto":`, o.HTTPVersion)
+	b = strconv.AppendInt(append(b, `,"status":`...), int64(o.Status), 10)
+	b = appendText(b, `,"class":`, o.Class.String())
+	b = appendText(b, `,"service":`, o.Service)
+	if o.Service != "" {
+		b = appendText(b, `,"arm":`, o.Arm.String())
+		b = appendText(b, `,"why":`, o.Why.String())
+	}
+	if o.Target != nil {
+		b = appendText(b, `,"upstream":`, o.Target.Addr)
+		b = appendText(b, `,"instance":`, o.Target.ID)
+	}
+	b = strconv.AppendInt(append(b, `,"attempts":`...), int64(o.Attempts), 10)
+	if o.Attempts > 1 {
+		b = appendText(b, `,"first_class":`, o.FirstClass.String())
+	}
+	b = strconv.AppendInt(append(b, `,"received":`...), o.Received, 10)
+	b = strconv.AppendInt(append(b, `,"sent":`...), o.Sent, 10)
+	b = appendMillis(append(b, `,"duration_ms":`...), o.Duration)
+	if o.FirstByte > 0 {
+		b = appendMillis(append(b, `,"first_byte_ms":`...), o.FirstByte)
+	}
+	b = appendText(b, `,"user_agent":`, o.UserAgent)
+	b = appendText(b, `,"referer":`, o.Referer)
+	if o.Err != nil {
+		b = appendText(b, `,"error":`, o.Err.Error())
+	}
+	return append(b, "}\n"...)
+}
+
+// appendAddr appends an address that is valid.
+func appendAddr(b []byte, name string, valid bool, appendTo func([]byte) []byte) []byte {
+	if !valid {
+		return b
+	}
+	return append(appendTo(append(b, name...)), '"')
+}
+
+// appendMillis appends d in milliseconds with three decimals.
+func appendMillis(b []byte, d time.Duration) []byte {
+	return strconv.AppendFloat(b, float64(max(d, 0)/time.Microsecond)/1000, 'f', 3, 64)
+}
+
+// appendText appends a field, unless it is empty.
+func appendText(b []byte, name, s string) []byte {
+	if s == "" {
+		return b
+	}
+	b = append(append(b, name...), '"')
+	for i := 0; i < min(len(s), logField); {
+		c := s[i]
+		if c < utf8.RuneSelf {
+			switch {
+			case c == '"' || c == '\\':
+				b = append(b, '\\', c)
+			case c < ' ' || c == 0x7f:
+				b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+			default:
+				b = append(b, c)
+			}
+			i++
+			continue
+		}
+		r, n := utf8.DecodeRuneInString(s[i:])
+		if r == utf8.RuneError && n == 1 || 0x80 <= r && r < 0xa0 { // no UTF-8, or a C1 control
+			b = append(b, '\\', 'u')
+			b = append(b, hexDigits[r>>12&15], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
+		} else {
+			b = append(b, s[i:i+n]...)
+		}
+		i += n
+	}
+	return append(b, '"')
+}
+
+// appendEscaped appends a field of the common format as Apache does.
+func appendEscaped(b []byte, s string) []byte {
+	for i := 0; i < min(len(s), logField); i++ {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case c < ' ' || c >= 0x7f:
+			b = append(b, '\\', 'x', hexDigits[c>>4], hexDigits[c&15])
+		default:
+			b = append(b, c)
+		}
+	}
+	return b
+}

@@ -1,0 +1,159 @@
+package proxy
+
+import (
+	"strconv"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics of the data plane. Its series are resolved once per service and arm
+// and then held, so that a request costs counters only. It is safe for
+// concurrent use.
+type Metrics struct {
+	// Connections is for the engines: the open client connections, by
+	// protocol ("http1", "http2").
+	Connections *prometheus.GaugeVec
+
+	requests *prometheus.CounterVec   // service, arm, code
+	duration *prometheus.HistogramVec // service, arm
+	failures *prometheus.CounterVec   // service, arm, class
+	retries  *prometheus.CounterVec   // service
+	ejected  *prometheus.CounterVec   // service, class
+	vectors  []interface{ DeletePartialMatch(prometheus.Labels) int }
+	services readMostly[*serviceMetrics]
+}
+
+type serviceMetrics struct {
+	arms    [3]atomic.Pointer[armMetrics] // those that were seen
+	retries prometheus.Counter
+}
+
+type armMetrics struct {
+	duration prometheus.Observer
+	codes    atomic.Pointer[[]codeCounter] // few: those that were seen
+	failures [len(classNames)]prometheus.Counter
+}
+
+type codeCounter struct {
+	code int
+	prometheus.Counter
+}
+
+// NewMetrics registers the metrics with r. The rest is asked at each scrape and
+// may be nil.
+func NewMetrics(r prometheus.Registerer, u *Upstreams, d *Drain, l *AccessLog) *Metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	m := &Metrics{
+		Connections: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "lb_open_connections", Help: "Open client connections."}, []string{"proto"}),
+		requests:    counter("lb_requests_total", "Requests answered, by the arm first chosen and the status that the client got.", "service", "arm", "code"),
+		failures:    counter("lb_upstream_failures_total", "Failures of instances that requests met first or last, charged to the arm first chosen.", "service", "arm", "class"),
+		retries:     counter("lb_retries_total", "Further instances that requests were sent to.", "service"),
+		ejected:     counter("lb_ejections_total", "Instances taken out for what was seen of them.", "service", "class"),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "lb_request_duration_seconds", Help: "Time from a request's head to the end of its response.",
+			Buckets:                     []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100,
+		}, []string{"service", "arm"}),
+	}
+	m.vectors = []interface{ DeletePartialMatch(prometheus.Labels) int }{m.requests, m.duration, m.failures, m.retries, m.ejected}
+	r.MustRegister(m.Connections, m.requests, m.duration, m.failures, m.retries, m.ejected)
+	if d != nil {
+		for k := range kindNames {
+			r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Name: "lb_requests_in_flight", Help: "Open exchanges.", ConstLabels: prometheus.Labels{"kind": kindNames[k]},
+			}, func() float64 { return float64(d.Open(Kind(k))) }))
+		}
+	}
+	if u != nil {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "lb_instances_ejected", Help: "Instances that are taken out now for what was seen of them.",
+		}, func() float64 { return float64(u.troubled.Load()) }))
+	}
+	if l != nil {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "lb_access_log_dropped_total", Help: "Lines of the access log that its sink left no room for.",
+		}, func() float64 { return float64(l.Dropped()) }))
+	}
+	return m
+}
+
+// Observe counts o. Requests that no route matched count for service "".
+func (m *Metrics) Observe(o *Outcome) {
+	s, ok := m.services.get(o.Service)
+	if !ok {
+		s = m.services.orMake(o.Service, func() *serviceMetrics {
+			return &serviceMetrics{retries: m.retries.WithLabelValues(o.Service)}
+		})
+	}
+	a := s.arms[o.Arm].Load()
+	if a == nil {
+		s.arms[o.Arm].CompareAndSwap(nil, m.resolve(o.Service, o.Arm.String()))
+		a = s.arms[o.Arm].Load()
+	}
+	m.code(a, o).Inc()
+	a.duration.Observe(o.Duration.Seconds())
+	if o.Attempts > 1 {
+		s.retries.Add(float64(o.Attempts - 1))
+		if o.FirstClass.Failed() {
+			a.failures[o.FirstClass].Inc()
+		}
+	}
+	if o.Class.Failed() {
+		a.failures[o.Class].Inc()
+	}
+}
+
+// Ejected counts an ejection; see UpstreamsConfig.Ejected.
+func (m *Metrics) Ejected(service string, because Class) {
+	m.ejected.WithLabelValues(service, because.String()).Inc()
+}
+
+// Forget deletes the series of a service that left.
+func (m *Metrics) Forget(service string) {
+	m.services.drop(service)
+	for _, v := range m.vectors {
+		v.DeletePartialMatch(prometheus.Labels{"service": service})
+	}
+}
+
+func (m *Metrics) resolve(service, arm string) *armMetrics {
+	a := &armMetrics{duration: m.duration.WithLabelValues(service, arm)}
+	for c := range a.failures {
+		if Class(c).Failed() {
+			a.failures[c] = m.failures.WithLabelValues(service, arm, Class(c).String())
+		}
+	}
+	return a
+}
+
+// code returns the counter of o's status; what is no status counts as "other".
+func (m *Metrics) code(a *armMetrics, o *Outcome) prometheus.Counter {
+	code := o.Status
+	if code < 100 || code > 599 {
+		code = 0
+	}
+	for {
+		seen := a.codes.Load()
+		var codes []codeCounter
+		if seen != nil {
+			codes = *seen
+		}
+		for i := range codes {
+			if codes[i].code == code {
+				return codes[i].Counter
+			}
+		}
+		label := "other"
+		if code > 0 {
+			label = strconv.Itoa(code)
+		}
+		c := m.requests.WithLabelValues(o.Service, o.Arm.String(), label)
+		more := append(codes[:len(codes):len(codes)], codeCounter{code, c})
+		if a.codes.CompareAndSwap(seen, &more) {
+			return c
+		}
+	}
+}
