@@ -32,9 +32,11 @@
 //   - Server.MaxHeaderBytes at least Options.HeaderTotal, so that net/http
 //     never answers 431 itself.
 //   - Server.DisableGeneralOptionsHandler, so that OPTIONS * is counted.
-//   - Server.ReadHeaderTimeout bounds a connection that says nothing;
-//     Options.ReadHeader bounds a head that has begun, also the second one on
-//     a connection, which net/http would give its idle time.
+//   - Server.ReadHeaderTimeout a little more than Options.ReadHeader: it bounds
+//     a connection that says nothing, and ends it without a word. The guard's
+//     bounds a head that has begun (408), also the second one on a connection,
+//     which net/http would give its idle time.
+//   - A request of HTTP/1.0 may lack a Host: the handler decides.
 //   - Release after every request that did not become a tunnel (see
 //     [Conn.Release]).
 package guard
