@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -140,11 +142,12 @@ func play(t *testing.T, file string) {
 		}
 		return remotes[address]
 	}
-	var published route.Splits
+	var published atomic.Pointer[route.Splits]
+	published.Store(&route.Splits{})
 	c := &Controller{
 		Source:   source,
 		Open:     func(address string) (Source, error) { return remote(address), nil },
-		Publish:  func(s route.Splits, _ []string) { published = s },
+		Publish:  func(s route.Splits, _ []string) { published.Store(&s) },
 		Restored: map[string]Raw{},
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -194,8 +197,8 @@ func play(t *testing.T, file string) {
 			got := "none"
 			if s, ok := c.ServiceStatus(name); ok {
 				got = render(s, start)
-				if s.Effective != ratioOf(published, name) {
-					t.Errorf("%s:%d: status says %v, published is %v", file, n+1, s.Effective, ratioOf(published, name))
+				if s.Effective != ratioOf(*published.Load(), name) {
+					t.Errorf("%s:%d: status says %v, published is %v", file, n+1, s.Effective, ratioOf(*published.Load(), name))
 				}
 			}
 			out[n] = head + "expect " + service + " " + got
@@ -289,8 +292,8 @@ lb_canary_config_errors_total 1
 lb_canary_config_valid service=api 0
 lb_canary_config_valid service=web 1
 lb_canary_share kind=effective service=api 0.1
-lb_canary_share kind=wanted service=api 0.1
 lb_canary_share kind=effective service=web 0.5
+lb_canary_share kind=wanted service=api 0.1
 lb_canary_share kind=wanted service=web 0.5
 lb_canary_source_age_seconds 0
 `
@@ -335,7 +338,8 @@ func TestStatusBeforeAndDuringRun(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- c.Run(ctx) }()
-		go func() {
+		var reader sync.WaitGroup
+		reader.Go(func() {
 			for ctx.Err() == nil {
 				c.Status()
 				c.ServiceStatus("web")
@@ -343,7 +347,7 @@ func TestStatusBeforeAndDuringRun(t *testing.T) {
 				c.Problems()
 				time.Sleep(time.Millisecond)
 			}
-		}()
+		})
 		for i := range 100 {
 			source.do("doc", fmt.Sprintf(`web {"ratio": 0.%d}`, i+1))
 		}
@@ -352,5 +356,6 @@ func TestStatusBeforeAndDuringRun(t *testing.T) {
 		}
 		cancel()
 		<-done
+		reader.Wait()
 	})
 }
