@@ -1,7 +1,6 @@
 package consul
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -50,7 +49,6 @@ type agent struct {
 	addr   string
 	ports  []int
 	cmd    *exec.Cmd
-	out    bytes.Buffer
 }
 
 // startAgent starts `consul agent -dev` with extra configuration (JSON, or "")
@@ -81,7 +79,6 @@ func (a *agent) up() {
 		"-config-file="+a.config,
 		fmt.Sprintf("-http-port=%d", a.ports[0]), fmt.Sprintf("-server-port=%d", a.ports[1]),
 		fmt.Sprintf("-serf-lan-port=%d", a.ports[2]), "-serf-wan-port=-1", "-dns-port=-1", "-grpc-port=-1", "-grpc-tls-port=-1")
-	a.cmd.Stdout, a.cmd.Stderr = &a.out, &a.out
 	if err := a.cmd.Start(); err != nil {
 		a.t.Fatal(err)
 	}
@@ -104,9 +101,6 @@ func (a *agent) kill() {
 	a.cmd.Process.Kill()
 	a.cmd.Wait()
 	a.cmd = nil
-	if a.t.Failed() {
-		a.t.Logf("consul said:\n%s", a.out.Bytes())
-	}
 }
 
 func (a *agent) api(token string) *api.Client {
@@ -122,6 +116,7 @@ func (a *agent) client(token string) *Client {
 	if err != nil {
 		a.t.Fatal(err)
 	}
+	c.kvWait = time.Second
 	a.t.Cleanup(c.Close)
 	return c
 }

@@ -35,12 +35,13 @@ type Client struct {
 	// before the first use.
 	Log hclog.Logger
 
-	api   *api.Client
-	addr  string
-	token *tokenFile
-	idle  func() // closes idle connections
-	woken signal // Consul answers again: no use in waiting longer
-	added signal // Register added something for Run to look after
+	api    *api.Client
+	addr   string
+	token  *tokenFile
+	idle   func() // closes idle connections
+	kvWait time.Duration
+	woken  signal // Consul answers again: no use in waiting longer
+	added  signal // Register added something for Run to look after
 
 	mu   sync.Mutex       // guards what follows; never held while calling Consul
 	kept map[string]*kept // what Register registered, by ID
@@ -80,10 +81,11 @@ func NewWithConfig(cfg *api.Config) (*Client, error) {
 		rt = t
 	}
 	c := &Client{
-		api:  client,
-		addr: own.Address,
-		idle: own.HttpClient.CloseIdleConnections,
-		kept: map[string]*kept{},
+		api:    client,
+		addr:   own.Address,
+		idle:   own.HttpClient.CloseIdleConnections,
+		kvWait: kvWait,
+		kept:   map[string]*kept{},
 	}
 	if own.TokenFile != "" {
 		c.token = &tokenFile{path: own.TokenFile, token: own.Token}
