@@ -194,7 +194,7 @@ func (o *Options) Rewrite(rawPath string) string {
 		return rawPath // matched nothing: never forwarded
 	}
 	raw := rawPath
-	if strip, ok := cleanPath(o.Strip); ok && strings.HasPrefix(want, strip) {
+	if strip, ok := cleanPath(o.Strip); ok && o.Strip != "" && strings.HasPrefix(want, strip) {
 		rest := want[len(strip):]
 		switch {
 		case !strings.HasPrefix(raw, strip),

@@ -36,7 +36,7 @@ func (t *Table) Print(w io.Writer) error {
 						weight = strconv.FormatFloat(options.Weight, 'g', -1, 64)
 					}
 					options.Weight = -1
-					row(r.Host+r.Path, p.Service, target.ID, target.Addr, ArmName(a).String(), weight, share,
+					row(r.Host+r.Path, quote(p.Service), quote(target.ID), target.Addr, ArmName(a).String(), weight, share,
 						strings.Join(t.otherTags(target), ","), strings.TrimSpace(options.String()))
 					n++
 				}
@@ -61,8 +61,17 @@ func (t *Table) Print(w io.Writer) error {
 func (t *Table) otherTags(target *Target) (tags []string) {
 	for _, tag := range target.Tags {
 		if !strings.HasPrefix(strings.TrimSpace(tag), t.prefix) {
-			tags = append(tags, strconv.Quote(tag))
+			tags = append(tags, quote(tag))
 		}
 	}
 	return tags
+}
+
+// quote leaves a plain word as it is and quotes everything else: what a
+// registrant writes must not steer a terminal or look like another column.
+func quote(s string) string {
+	if q := strconv.Quote(s); q[1:len(q)-1] != s || strings.ContainsAny(s, " ,") {
+		return q
+	}
+	return s
 }

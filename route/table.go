@@ -128,7 +128,7 @@ func (t *Table) Problems() []Problem {
 	return t.refused
 }
 
-// Targets yields every target of the table, ready or not; an instance that
+// Targets yields every target of the table, ready or critical; an instance that
 // several routes name is yielded once per route.
 func (t *Table) Targets() iter.Seq[*Target] {
 	return func(yield func(*Target) bool) {
@@ -142,7 +142,7 @@ func (t *Table) Targets() iter.Seq[*Target] {
 	}
 }
 
-// Targets yields the route's targets, ready or not.
+// Targets yields the route's targets, ready or critical.
 func (r *Route) Targets() iter.Seq[*Target] {
 	return func(yield func(*Target) bool) {
 		for _, p := range r.Parts {

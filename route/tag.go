@@ -35,24 +35,25 @@ type Rule struct {
 
 // ParseTag parses a Consul tag into a Rule:
 //
-//		PREFIX[host][/path][ option=value]...
+//	PREFIX[host][/path][ option=value]...
 //
-//	  - Blanks around the tag, and after the prefix, are ignored; blanks separate
-//	    options, so that no value can hold one.
-//	  - host is a DNS name (international ones in punycode), an IPv4 address or
-//	    an IPv6 address in brackets, any of them with a :port, and is lowered.
-//	    "*.suffix" matches any number of labels in front of suffix; "*" and no
-//	    host match every host.
-//	  - path is a prefix of the paths it matches, byte by byte ("/foo" matches
-//	    "/foobar"), compared as [CleanPath] sees both. No path is "/".
-//	  - options are strip=, prepend=, host=, proto=, tlsskipverify=, weight= and
-//	    redirect=, each at most once; [TagOptions] tells what they mean.
-//	  - $DC and ${DC} in host and path stand for the datacenter. Here it is not
-//	    known, so they are refused; a [Builder] fills them in. A literal $ is
-//	    written %24.
+// where
+//
+//   - blanks around the tag and after the prefix are ignored; blanks separate
+//     options, so that no value can hold one;
+//   - host is a DNS name (international ones in punycode), an IPv4 address or
+//     an IPv6 address in brackets, any of them with a :port, and is lowered;
+//     "*.suffix" matches any labels in front of suffix, "*" and no host match
+//     every host;
+//   - path is a prefix of the paths it matches, byte by byte ("/foo" matches
+//     "/foobar"), compared as [CleanPath] sees both; no path is "/";
+//   - options are those that [TagOptions] explains, each at most once;
+//   - $DC and ${DC} in host and path stand for the datacenter; here it is not
+//     known, so they are refused, and a [Builder] fills them in; a literal $ is
+//     written %24.
 //
 // A tag that lacks the prefix is [ErrNotRoute]. Any other error names the byte
-// offset in tag: "at offset 22: weight "1o" is not a number".
+// offset in tag: at offset 22: weight "1o" is not a number.
 func ParseTag(prefix, tag string) (Rule, error) { return parseTag(prefix, "", tag) }
 
 // String returns the rule as a tag without its prefix, in normal form:
@@ -64,7 +65,7 @@ func at(offset int, format string, args ...any) error {
 }
 
 func parseTag(prefix, dc, tag string) (Rule, error) {
-	s := strings.TrimSpace(tag)
+	s := strings.Trim(tag, " \t\r\n")
 	if !strings.HasPrefix(s, prefix) {
 		return Rule{}, ErrNotRoute
 	}
