@@ -1,0 +1,200 @@
+package nethttp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"syscall"
+	"time"
+
+	"serin/proxy"
+)
+
+// forward sends the request to the decided instance, and to another while that
+// is allowed, and relays the response.
+func (x *exchange) forward() {
+	x.prepare()
+	for {
+		x.out.Attempts++
+		x.out.Target = x.d.Target
+		x.up = x.s.Core.Upstreams.Claim(x.d.Target)
+		f, sent := x.attempt()
+		if f.err == nil {
+			break
+		}
+		x.settle(f.class)
+		if !x.s.Core.Retry(&x.d, proxy.Attempt{Class: f.class, Sent: sent, Idempotent: x.idempotent(), Replayable: x.body.replayable()}) {
+			x.fail(f)
+			return
+		}
+	}
+	x.out.FirstByte = x.s.Core.Now().Sub(x.out.Start)
+	if x.reply.status == http.StatusSwitchingProtocols {
+		x.tunnel()
+		return
+	}
+	x.relay()
+}
+
+// prepare makes the client's header the instance's, and watches for the client
+// to go.
+func (x *exchange) prepare() {
+	r := x.r
+	_, prefix := rewrite(x.path, x.d.Target.Options)
+	f := proxy.Forwarding{
+		Remote: x.c.remote, Local: x.c.local, TLS: r.TLS, Proto: r.Proto, Host: r.Host,
+		Client: x.out.Client, RequestID: x.out.RequestID, Prefix: prefix, StripCookie: x.d.Strip,
+	}
+	if x.upgrade = wantsWebSocket(r); x.upgrade {
+		f.Upgrade = "websocket"
+	}
+	x.retriable = x.idempotent() && x.body.small(x.s.limits.ReplayBody) && x.s.Core.Settings.Attempts != 1
+	x.s.Core.ForwardHeaders(r.Header, f)
+	x.unwatch = context.AfterFunc(r.Context(), x.interrupt)
+}
+
+func (x *exchange) idempotent() bool {
+	return proxy.Idempotent(x.r.Method) || len(x.r.Header["Idempotency-Key"]) > 0
+}
+
+// headTimeout is the longest wait for the response's head. A retriable request
+// gets half of it, so that a second instance has the other half.
+func (x *exchange) headTimeout() time.Duration {
+	if x.retriable {
+		return x.s.timeouts.ResponseHeader / 2
+	}
+	return x.s.timeouts.ResponseHeader
+}
+
+// attempt sends the request to the target and reads the head of its response,
+// which is then in x.reply and the client's header. A pooled connection that
+// turns out to be closed is no failure of the instance: unless something may
+// have come of it, the request is sent again on a fresh one.
+func (x *exchange) attempt() (f fault, sent bool) {
+	t := x.d.Target
+	s := x.s.pool.site(wayTo(t, x.s.AllowSkipVerify))
+	replayable := x.idempotent() && x.body.small(x.s.limits.ReplayBody) && !x.upgrade
+	for fresh := x.upgrade; ; fresh = true {
+		var l *link
+		if !fresh {
+			l = x.s.pool.take(s, replayable)
+		}
+		if l == nil {
+			fresh = true
+			var err error
+			if l, err = x.s.pool.dial(x.r.Context(), s); err != nil {
+				return x.dialFault(err), false
+			}
+		}
+		x.use(l)
+		start := time.Now()
+		var err error
+		if sent, err = x.send(l); err == nil {
+			err = x.receive(l)
+		}
+		if err == nil {
+			s.foundOpen(l, x.reply.hint, start)
+			return fault{}, sent
+		}
+		x.body.stop()
+		f := x.faultOf(err, l)
+		x.drop()
+		clear(x.w.Header())
+		if fresh || f.class != proxy.Reset || x.reply.status != 0 || sent && !(x.idempotent() && x.body.replayable()) {
+			return f, sent
+		}
+		s.foundClosed(l, start)
+	}
+}
+
+// send writes the request's head, with the body behind it if that is at hand,
+// and otherwise starts to send the body.
+func (x *exchange) send(l *link) (sent bool, err error) {
+	x.reply = reply{}
+	b := &x.body
+	path, _ := rewrite(x.path, x.d.Target.Options)
+	length := int64(0)
+	if b.exists {
+		length = b.length
+	}
+	wait := x.s.timeouts.ResponseHeader
+	if b.exists {
+		wait = 0 // it starts when the body is sent
+	} else {
+		wait = x.headTimeout()
+	}
+	l.awaitHead(wait)
+	x.replyBuf = appendRequest(x.replyBuf[:0], x.r.Method, path, x.query, hostFor(x.d.Target, x.r.Host), x.r.Header, length, b.expect && !b.touched)
+	n, err := l.send(x.replyBuf, x.s.timeouts.BodyIdle)
+	if err == nil && b.exists {
+		b.start(l)
+	}
+	return n > 0, err
+}
+
+// receive reads heads until the final one, and forwards those of informational
+// responses.
+func (x *exchange) receive(l *link) (err error) {
+	h := x.w.Header()
+	for n := 0; ; n++ {
+		if x.replyBuf, err = readHead(l.br, x.replyBuf[:0], x.s.limits.ResponseHead); err != nil {
+			if len(x.replyBuf) > 0 && errors.Is(err, io.EOF) {
+				err = wrong("it ended in the head")
+			}
+			return err
+		}
+		if x.reply, err = parseReply(string(x.replyBuf), x.r.Method, h); err != nil {
+			return err
+		}
+		switch status := x.reply.status; {
+		case status == http.StatusSwitchingProtocols:
+			if !x.upgrade || len(h["Upgrade"]) != 1 || !lists(h["Upgrade"], "websocket") {
+				return wrong("101 nobody asked for")
+			}
+			return nil
+		case status >= 200:
+			return nil
+		case n >= x.s.limits.Informational:
+			return wrong("more than %d informational responses", n)
+		case status == http.StatusContinue:
+			x.body.proceed()
+		case x.r.ProtoAtLeast(1, 1):
+			for _, name := range [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Content-Length", "Trailer", "Upgrade"} {
+				delete(h, name)
+			}
+			x.w.WriteHeader(status)
+		}
+		clear(h)
+	}
+}
+
+// dialFault says what a failed dial means: only what the instance caused is
+// charged to it.
+func (x *exchange) dialFault(err error) fault {
+	if f, ok := x.ended(); ok {
+		return f
+	}
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return fault{proxy.Answered, http.StatusServiceUnavailable, fmt.Errorf("connect to %s: %w", x.d.Target.Addr, err)}
+	}
+	return fault{class: proxy.ConnectError, err: fmt.Errorf("connect to %s: %w", x.d.Target.Addr, err)}
+}
+
+// faultOf says what an error on l means: the client's fault, or its going,
+// shows there too.
+func (x *exchange) faultOf(err error, l *link) fault {
+	b := &x.body
+	if b.failed != nil {
+		return x.clientFault(b.failed)
+	}
+	if f, ok := x.ended(); ok {
+		return f
+	}
+	err = fmt.Errorf("%s: %w", l.site.addr, err)
+	if isTimeout(err) {
+		return fault{class: proxy.Timeout, err: err}
+	}
+	return fault{class: proxy.Reset, err: err}
+}
