@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/hashicorp/go-hclog"
 
 	"serin/registry/consul"
@@ -9,9 +11,7 @@ import (
 // client returns a client of the agent that c names; what c leaves empty is
 // taken from the CONSUL_* variables.
 func (c Consul) client(log hclog.Logger) (*consul.Client, error) {
-	cfg := zeroOf(consul.NewWithConfig)
-	cfg.Address, cfg.Token, cfg.TokenFile = c.Addr, c.Token, c.TokenFile
-	client, err := consul.NewWithConfig(cfg)
+	client, err := consul.NewWithOptions(consul.Options{Addr: c.Addr, Token: c.Token, TokenFile: c.TokenFile})
 	if err != nil {
 		return nil, fail(exitUsage, err, "see registry.consul.addr and CONSUL_HTTP_ADDR")
 	}
@@ -19,6 +19,11 @@ func (c Consul) client(log hclog.Logger) (*consul.Client, error) {
 	return client, nil
 }
 
-// zeroOf returns a zero argument for f, whose type this package must not name:
-// only registry/consul knows Consul's own client.
-func zeroOf[T, R any](f func(*T) (R, error)) *T { return new(T) }
+// consulError gives an error of a call to Consul its exit code; it says itself
+// what to do.
+func consulError(err error) error {
+	if errors.Is(err, consul.ErrDenied) || errors.Is(err, consul.ErrDecode) {
+		return fail(exitFailed, err, "")
+	}
+	return fail(exitUnreachable, err, "")
+}

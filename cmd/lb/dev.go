@@ -3,12 +3,194 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sync/errgroup"
+
+	"serin/internal/demo"
+	"serin/internal/devconsul"
+	"serin/registry/consul"
 )
 
-// dev is run with a Consul, demo instances and a light load of its own.
+// devConsulAddr is where people expect an agent.
+const devConsulAddr = "127.0.0.1:8500"
+
+// dev is run with a Consul, demo instances and a light load of its own: all in
+// this process, all on 127.0.0.1.
 func dev(ctx context.Context, cfg Config, service string, out io.Writer, log hclog.Logger) error {
-	return errors.New("lb dev: to be written")
+	stand, err := listenNear(devConsulAddr)
+	if err != nil {
+		return fail(exitFailed, err, "")
+	}
+	addr := stand.Addr().String()
+	cfg.Registry.Consul.Addr, cfg.Registry.Consul.Token, cfg.Registry.Consul.TokenFile = addr, "", ""
+	if _, given := cfg.sources["proxy.addr"]; !given {
+		if cfg.Proxy.Addr[0], err = freeNear("127.0.0.1:9999"); err != nil {
+			return fail(exitFailed, err, "")
+		}
+	}
+	if _, given := cfg.sources["ui.addr"]; !given {
+		if cfg.UI.Addr, err = freeNear(cfg.UI.Addr); err != nil {
+			return fail(exitFailed, err, "")
+		}
+	}
+	if _, given := cfg.sources["proxy.deregistergraceperiod"]; !given {
+		cfg.Proxy.LameDuck = 500 * time.Millisecond // nobody else to be told
+	}
+	b, err := assemble(cfg, out, log)
+	if err != nil {
+		stand.Close()
+		return err
+	}
+
+	// Consul and the instances outlive the balancer, as they would.
+	plane, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	g, plane := errgroup.WithContext(plane)
+	dc := devconsul.New()
+	g.Go(func() error { return dc.Run(plane) })
+	g.Go(func() error { return serveHTTP(plane, stand, dc) })
+	for i, version := range []string{"v1", "v1", "v2"} {
+		tags := []string{"urlprefix-/"}
+		if version == "v2" {
+			tags = append(tags, "canary")
+		}
+		g.Go(func() error { return devInstance(plane, addr, service, version, tags, i, log) })
+	}
+	load, stopLoad := context.WithCancel(ctx)
+	defer stopLoad()
+	g.Go(func() error {
+		if !b.becomesReady(load) {
+			return nil
+		}
+		devHelp(out, b, addr, service)
+		return (&demo.Load{URL: "http://" + cfg.Proxy.Addr[0] + "/"}).Run(load)
+	})
+	err = b.serve(ctx)
+	stopLoad()
+	end()
+	if err2 := g.Wait(); err == nil && !errors.Is(err2, context.Canceled) {
+		err = err2
+	}
+	return err
+}
+
+// becomesReady waits until the balancer serves all three instances.
+func (b *balancer) becomesReady(ctx context.Context) bool {
+	for {
+		n := 0
+		for r := range b.loop.Table().Routes() {
+			for _, p := range r.Parts {
+				n += len(p.Arms[0].Ready) + len(p.Arms[1].Ready)
+			}
+		}
+		if n == 3 && len(b.readiness().NotReady) == 0 {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// devInstance is one demo instance, which registers over HTTP as a real one does.
+func devInstance(ctx context.Context, agent, name, version string, tags []string, n int, log hclog.Logger) error {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	svc := &demo.Service{Name: name, Version: version}
+	svc.SetInstance(fmt.Sprintf("%s-%s-%d", name, version, n+1))
+	client, err := consul.NewAt(agent)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	client.Log = log.Named(svc.Instance())
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return serveHTTP(ctx, ln, svc) })
+	g.Go(func() error {
+		_, port, _ := net.SplitHostPort(ln.Addr().String())
+		portNumber, _ := strconv.Atoi(port)
+		id, err := client.RegisterRetrying(ctx, consul.Registration{
+			Name: name, Address: "127.0.0.1", Port: portNumber, Tags: tags, Meta: map[string]string{"version": version},
+			Check: consul.Check{HTTP: "http://" + ln.Addr().String() + "/health", Interval: time.Second, Timeout: time.Second, DeregisterAfter: time.Minute},
+		})
+		if err != nil {
+			return nil // ctx ended
+		}
+		svc.SetInstance(id)
+		return client.Run(ctx)
+	})
+	return g.Wait()
+}
+
+// serveHTTP serves h until ctx ends.
+func serveHTTP(ctx context.Context, ln net.Listener, h http.Handler) error {
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	stop := context.AfterFunc(ctx, func() { srv.Close() })
+	defer stop()
+	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// listenNear listens on addr, or on the next port that is free.
+func listenNear(addr string) (ln net.Listener, err error) {
+	host, portText, _ := net.SplitHostPort(addr)
+	port, _ := strconv.Atoi(portText)
+	for i := range 50 {
+		if ln, err = net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port+i))); err == nil {
+			return ln, nil
+		}
+	}
+	return nil, fmt.Errorf("no free port from %s on: %w", addr, err)
+}
+
+// freeNear is the address that listenNear would take.
+func freeNear(addr string) (string, error) {
+	ln, err := listenNear(addr)
+	if err != nil {
+		return "", err
+	}
+	defer ln.Close()
+	return ln.Addr().String(), nil
+}
+
+// devHelp says what there is, and what to try.
+func devHelp(out io.Writer, b *balancer, agent, service string) {
+	traffic := "http://" + b.traffic[0].Addr().String()
+	fmt.Fprintf(out, `
+Serin is running: service %[1]q with two stable instances (v1) and one canary (v2).
+
+  traffic   %[2]s/
+  admin     http://%[3]s/
+  Consul    http://%[4]s/   (a stand-in inside this process)
+
+Try, in another terminal:
+
+  curl -s %[2]s/                                     # who answers?
+
+  # a first canary: a tenth of the requests
+  consul kv put -http-addr=%[4]s lb/canary/%[1]s '{"ratio":0.1}'
+  curl -X PUT http://%[4]s/v1/kv/lb/canary/%[1]s -d '{"ratio":0.1}'      # the same without the consul command
+
+  # half of them, and everyone keeps the version they got
+  curl -X PUT http://%[4]s/v1/kv/lb/canary/%[1]s -d '{"ratio":0.5,"sticky":true}'
+
+  # what is in force, and all back to stable
+  lb canary status %[1]s --addr %[3]s
+  curl -X DELETE http://%[4]s/v1/kv/lb/canary/%[1]s
+
+Ctrl-C stops everything.
+`, service, traffic, b.looking.Addr(), agent)
 }

@@ -2,13 +2,286 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
+	mathrand "math/rand/v2"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"serin/admin"
+	"serin/canary"
+	"serin/control"
+	"serin/proxy"
+	"serin/proxy/nethttp"
+	"serin/registry"
+	"serin/registry/consul"
+	"serin/route"
 )
+
+// balancer is the running program: its actors, and what they share. The data
+// flows are those of docs/ARCHITECTURE.md:
+//
+//	watcher → loop.SetSnapshot ─┐
+//	canaries → loop.SetSplits ──┴→ loop → published → upstreams, engine, metrics
+//	engine → core.Decide(loop.Table) → Outcome → observe
+type balancer struct {
+	cfg     Config
+	log     hclog.Logger
+	started time.Time
+
+	client   *consul.Client
+	watcher  *consul.Watcher
+	canaries *canary.Controller
+	loop     *control.Loop
+	saver    *control.Saver // nil without registry.snapshot.path
+	counted  *control.Metrics
+
+	core    *proxy.Core
+	engine  *nethttp.Server
+	metrics *proxy.Metrics
+	access  *proxy.AccessLog // nil without log.access.target
+	logFile io.Closer        // nil unless log.access.target is a file
+	admin   *admin.Server
+
+	traffic []net.Listener
+	looking net.Listener
+
+	latest   atomic.Pointer[registry.Snapshot] // what the watcher published last
+	keyed    atomic.Bool                       // the shared secret was read, or cannot be
+	restored bool                              // the state on disk is in use
+	ready    atomic.Bool                       // was ready once; stays so until draining
+	draining atomic.Bool
+}
 
 // run is the balancer: it serves until ctx ends, then drains.
 func run(ctx context.Context, cfg Config, out io.Writer, log hclog.Logger) error {
-	return errors.New("lb run: to be written")
+	b, err := assemble(cfg, out, log)
+	if err != nil {
+		return err
+	}
+	return b.serve(ctx)
+}
+
+// assemble makes all parts and starts none. The listeners are open when it
+// returns, so that a port that is taken is known before anything runs.
+func assemble(cfg Config, out io.Writer, log hclog.Logger) (_ *balancer, err error) {
+	b := &balancer{cfg: cfg, log: log, started: time.Now()}
+	defer func() {
+		if err != nil {
+			b.closeFiles()
+		}
+	}()
+	if err := b.listen(); err != nil {
+		return nil, err
+	}
+	if b.client, err = cfg.Registry.Consul.client(log.Named("consul")); err != nil {
+		return nil, err
+	}
+	reg := prometheus.NewRegistry()
+	b.counted = control.NewMetrics(reg)
+	b.follow(reg)
+	if err := b.dataPlane(reg, out); err != nil {
+		return nil, err
+	}
+	b.restore()
+	b.admin = b.adminServer(reg)
+	return b, nil
+}
+
+// listen opens the listeners of traffic and admin.
+func (b *balancer) listen() error {
+	for _, addr := range b.cfg.Proxy.Addr {
+		ln, err := net.Listen("tcp", addr)
+		if err != nil {
+			return fail(exitFailed, fmt.Errorf("proxy.addr: %w", err), "another program may have this port: set proxy.addr")
+		}
+		b.traffic = append(b.traffic, ln)
+	}
+	var err error
+	if b.looking, err = net.Listen("tcp", b.cfg.UI.Addr); err != nil {
+		return fail(exitFailed, fmt.Errorf("ui.addr: %w", err), "another program may have this port: set ui.addr")
+	}
+	return nil
+}
+
+// follow makes what follows Consul: catalog, documents, and the loop they meet in.
+func (b *balancer) follow(reg prometheus.Registerer) {
+	c := b.cfg.Registry.Consul
+	b.watcher = consul.NewWatcher(b.client, consul.WatchConfig{TagPrefix: c.TagPrefix, Policy: c.Policy}, b.log.Named("registry"))
+	b.loop = &control.Loop{
+		Builder: route.Builder{TagPrefix: c.TagPrefix},
+		Publish: b.published,
+		Log:     b.log.Named("control"),
+		Metrics: b.counted,
+	}
+	b.canaries = &canary.Controller{
+		Source:  kvSource(b.client, b.cfg.Canary.Prefix),
+		Open:    b.openConfigServer,
+		Publish: b.split,
+		Log:     b.log.Named("canary"),
+		Metrics: canary.NewMetrics(reg),
+	}
+	// Until the shared secret is known nobody may be able to compute an arm.
+	var random [16]byte
+	rand.Read(random[:])
+	b.canaries.SetSecret([2]uint64{binary.LittleEndian.Uint64(random[:]), binary.LittleEndian.Uint64(random[8:])})
+	reg.MustRegister(b.ownMetrics()...)
+}
+
+// dataPlane makes what moves the bytes.
+func (b *balancer) dataPlane(reg prometheus.Registerer, out io.Writer) error {
+	p := b.cfg.Proxy
+	if err := b.openAccessLog(out); err != nil {
+		return err
+	}
+	drain := &proxy.Drain{}
+	upstreams := proxy.NewUpstreams(proxy.UpstreamsConfig{Limits: p.Limits, Ejected: b.ejected})
+	b.metrics = proxy.NewMetrics(reg, upstreams, drain, b.access)
+	b.core = &proxy.Core{
+		Table:     b.loop.Table,
+		Upstreams: upstreams,
+		Budget:    &proxy.Budget{},
+		Settings:  p.settings(),
+		Timeouts:  p.Timeouts,
+		Limits:    p.Limits,
+		Headers:   p.Headers,
+		Trusted:   p.Trusted,
+		Drain:     drain,
+		Observe:   b.observe,
+		Now:       time.Now,
+		Rand:      mathrand.Uint64,
+	}
+	b.engine = &nethttp.Server{Core: b.core, Log: b.log.Named("http"), AllowSkipVerify: p.TLSSkipVerify}
+	return nil
+}
+
+// openAccessLog opens log.access.target.
+func (b *balancer) openAccessLog(out io.Writer) error {
+	var format proxy.LogFormat
+	if err := format.UnmarshalText([]byte(b.cfg.Log.AccessFormat)); err != nil {
+		return fail(exitUsage, err, "see log.access.format")
+	}
+	switch target := b.cfg.Log.AccessTarget; target {
+	case "":
+		return nil
+	case "stdout":
+		b.access = proxy.NewAccessLog(out, format)
+	case "stderr":
+		b.access = proxy.NewAccessLog(os.Stderr, format)
+	default:
+		f, err := os.OpenFile(target, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+		if err != nil {
+			return fail(exitFailed, fmt.Errorf("log.access.target: %w", err), "")
+		}
+		b.access, b.logFile = proxy.NewAccessLog(f, format), f
+	}
+	return nil
+}
+
+// published is told every new table, after it is in use.
+func (b *balancer) published(old, table *route.Table, _ route.Changes) {
+	for _, addr := range b.core.Upstreams.Swap(table) {
+		b.engine.Forget(addr)
+	}
+	for svc := range old.Snapshot().All() {
+		if table.Snapshot().Service(svc.Name) == nil {
+			b.metrics.Forget(svc.Name)
+		}
+	}
+}
+
+// observe is told every request's outcome.
+func (b *balancer) observe(o *proxy.Outcome) {
+	b.metrics.Observe(o)
+	if b.access != nil {
+		b.access.Log(o)
+	}
+}
+
+func (b *balancer) ejected(service, addr string, d time.Duration, because proxy.Class) {
+	if d == 0 {
+		b.log.Info("instance is taken back", "service", service, "addr", addr)
+		return
+	}
+	b.metrics.Ejected(service, because)
+	b.log.Warn("instance is left out for what was seen of it", "service", service, "addr", addr, "for", d.Round(time.Millisecond), "because", because.String())
+}
+
+// serve runs all actors until ctx ends or one of them fails, then stops in
+// order: the data plane outlives the control plane.
+func (b *balancer) serve(ctx context.Context) error {
+	defer b.closeFiles()
+	plane, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	g, plane := errgroup.WithContext(plane)
+	g.Go(func() error { return b.loop.Run(plane) })
+	g.Go(func() error { return b.canaries.Run(plane) })
+	g.Go(func() error { return b.watcher.Run(plane, b.snapshot) })
+	g.Go(func() error { return b.engine.Run(plane, b.traffic...) })
+	g.Go(func() error { return b.admin.Run(plane, b.looking) })
+	g.Go(func() error { return b.shareSecret(plane) })
+	if b.access != nil {
+		g.Go(func() error { return b.access.Run(plane) })
+	}
+	if b.saver != nil {
+		g.Go(func() error { return b.saver.Run(plane) })
+		g.Go(func() error { return b.confirm(plane) })
+	}
+	registered := b.register(ctx, g, plane)
+	for _, ln := range b.traffic {
+		b.log.Info("serving", "addr", ln.Addr().String(), "admin", b.looking.Addr().String(), "consul", b.client.Addr(), "version", buildVersion().Version)
+	}
+
+	select {
+	case <-ctx.Done():
+	case <-plane.Done(): // an actor failed
+	}
+	cut := b.stop(registered)
+	end()
+	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return fail(exitFailed, err, "")
+	}
+	if cut > 0 {
+		b.log.Warn("stopped, requests were cut", "cut", cut)
+		return errDrainExceeded
+	}
+	b.log.Info("stopped")
+	return nil
+}
+
+// snapshot takes in the catalog.
+func (b *balancer) snapshot(s *registry.Snapshot) {
+	b.latest.Store(s)
+	b.loop.SetSnapshot(s)
+	b.saveCatalog(s)
+}
+
+// split takes in what the documents say.
+func (b *balancer) split(splits route.Splits, followed []string) {
+	b.watcher.Follow(followed)
+	b.loop.SetSplits(splits)
+	b.saveDocuments()
+}
+
+func (b *balancer) closeFiles() {
+	for _, ln := range append(b.traffic, b.looking) {
+		if ln != nil {
+			ln.Close()
+		}
+	}
+	if b.logFile != nil {
+		b.logFile.Close()
+	}
+	if b.client != nil {
+		b.client.Close()
+	}
 }

@@ -1,18 +1,43 @@
 package consul
 
-import "github.com/hashicorp/consul/api"
+import (
+	"net/http"
+
+	"github.com/hashicorp/consul/api"
+)
+
+// Options name an agent and how to speak to it, without Consul's own types.
+// What is empty comes from the CONSUL_* variables.
+type Options struct {
+	Addr      string // "host:port" or a URL
+	Token     string // ACL token
+	TokenFile string // a file that holds it, read again when it changes; wins over Token
+}
+
+// NewWithOptions returns a Client for o.
+func NewWithOptions(o Options) (*Client, error) {
+	return NewWithConfig(&api.Config{Address: o.Addr, Token: o.Token, TokenFile: o.TokenFile})
+}
 
 // NewAt returns a Client of the agent at addr, "host:port" or a URL; the rest
 // comes from the CONSUL_* variables, and so does addr when it is empty.
-func NewAt(addr string) (*Client, error) { return NewWithConfig(&api.Config{Address: addr}) }
+func NewAt(addr string) (*Client, error) { return NewWithOptions(Options{Addr: addr}) }
 
-// NewAnonymous returns a Client of the agent at addr that sends no token and
-// takes nothing from the environment: for agents that are not the program's own.
+// NewAnonymous returns a Client of the agent at addr ("host:port", plain HTTP)
+// that sends no credentials, whatever the environment holds: for agents that
+// are not the program's own.
 func NewAnonymous(addr string) (*Client, error) {
-	c, err := NewWithConfig(&api.Config{Address: addr, Scheme: "http", Transport: newTransport()})
-	if err != nil {
-		return nil, err
-	}
-	c.api.SetHeaders(nil)
-	return c, nil
+	t := newTransport()
+	t.MaxConnsPerHost, t.MaxIdleConnsPerHost = maxConns, maxConns
+	return NewWithConfig(&api.Config{Address: addr, Scheme: "http", HttpClient: &http.Client{Transport: withoutCredentials{t}}})
+}
+
+// withoutCredentials removes what would tell another who we are.
+type withoutCredentials struct{ *http.Transport }
+
+func (w withoutCredentials) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
+	req.Header.Del("X-Consul-Token")
+	req.Header.Del("Authorization")
+	return w.Transport.RoundTrip(req)
 }

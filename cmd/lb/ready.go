@@ -1,0 +1,99 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"serin/admin"
+)
+
+// state is the balancer's answer to probes. It is ready when the first full
+// picture is in the table; after that only draining ends it: losing Consul
+// makes it stale, which is a warning.
+func (b *balancer) readiness() admin.State {
+	var s admin.State
+	switch {
+	case b.draining.Load():
+		s.NotReady = append(s.NotReady, "draining")
+	case !b.ready.Load():
+		s.NotReady = b.missing()
+		if len(s.NotReady) == 0 {
+			b.ready.Store(true)
+		}
+	}
+	s.Warnings = b.warnings()
+	return s
+}
+
+// missing lists what a first full picture lacks.
+func (b *balancer) missing() (out []string) {
+	if b.restored {
+		return nil
+	}
+	if !b.watcher.Ready() {
+		out = append(out, "the catalog is not known yet: "+orWaiting(b.watcher.Status().LastError))
+	} else if b.loop.Table().Snapshot() != b.latest.Load() {
+		out = append(out, "the first table is not built yet")
+	}
+	if c := b.canaries.Status(); !c.Answered && c.Error == "" {
+		out = append(out, "the canary documents are not known yet")
+	}
+	if !b.keyed.Load() {
+		out = append(out, "the secret of sticky assignment is not known yet")
+	}
+	return out
+}
+
+func orWaiting(err string) string {
+	if err == "" {
+		return "waiting for Consul"
+	}
+	return err
+}
+
+// warnings lists what a person should look at although traffic flows.
+func (b *balancer) warnings() (out []string) {
+	if w := b.watcher.Status(); w.Stale && b.ready.Load() {
+		why := w.LastError
+		if why == "" && len(w.Holds) > 0 {
+			why = fmt.Sprintf("%d services are held, the first is %s: %s", len(w.Holds), w.Holds[0].Service, w.Holds[0].Reason)
+		}
+		out = append(out, "the catalog may be out of date: "+orWaiting(why))
+	}
+	return append(out, b.canaries.Problems()...)
+}
+
+// adminServer is what looks into b.
+func (b *balancer) adminServer(metrics prometheus.Gatherer) *admin.Server {
+	return &admin.Server{
+		Table:     b.loop.Table,
+		Upstreams: b.core.Upstreams.Snapshot,
+		Canary:    b.canaries,
+		Registry:  b.registryStatus,
+		Ready:     b.readiness,
+		Config:    b.cfg.show(),
+		Version:   buildVersion(),
+		Metrics:   metrics,
+		TagPrefix: b.cfg.Registry.Consul.TagPrefix,
+		Remote:    b.cfg.UI.AllowRemote,
+		Started:   b.started,
+		Log:       b.log.Named("admin"),
+	}
+}
+
+func (b *balancer) registryStatus() admin.RegistryStatus {
+	w := b.watcher.Status()
+	s := admin.RegistryStatus{Addr: b.client.Addr(), LastContact: w.LastContact, Error: w.LastError, Stale: w.Stale, Source: "none"}
+	switch {
+	case !w.LastContact.IsZero():
+		s.Source = "consul"
+	case b.restored:
+		s.Source = "disk"
+	}
+	names, _ := b.client.Registered()
+	s.Registered = slices.Sorted(maps.Keys(names))
+	return s
+}

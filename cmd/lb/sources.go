@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"serin/canary"
+	"serin/registry/consul"
+)
+
+// kvSource delivers the documents at and below prefix: the key prefix itself is
+// the one for all services, prefix/NAME that of one service.
+func kvSource(c *consul.Client, prefix string) canary.Source {
+	return canary.SourceFunc(func(ctx context.Context, emit func(canary.Event)) error {
+		return c.WatchPrefix(ctx, prefix, func(ev consul.KVEvent) {
+			docs := map[string]canary.Raw{}
+			for _, p := range ev.Pairs {
+				service, below := strings.CutPrefix(p.Key, prefix+"/")
+				switch {
+				case p.Key == prefix:
+					service = ""
+				case !below, service == "", strings.Contains(service, "/"):
+					continue // a folder, or deeper than services go
+				}
+				docs[service] = canary.Raw{Key: p.Key, Value: p.Value, Index: p.Index}
+			}
+			emit(canary.Event{Docs: docs, Err: ev.Err, At: ev.At})
+		})
+	})
+}
+
+// openConfigServer opens the source that a document's config_server names. The
+// address is an operator's word in KV, so none of our credentials go there.
+func (b *balancer) openConfigServer(address string) (canary.Source, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, err
+	}
+	key := strings.TrimPrefix(u.Path, "/")
+	if u.Scheme != "consul" || u.Host == "" || key == "" {
+		return nil, fmt.Errorf("%q: want consul://host:port/key", address)
+	}
+	client, err := consul.NewAnonymous(u.Host)
+	if err != nil {
+		return nil, err
+	}
+	client.Log = b.log.Named("config_server")
+	return canary.SourceFunc(func(ctx context.Context, emit func(canary.Event)) error {
+		defer client.Close()
+		return client.WatchKey(ctx, key, func(ev consul.KVEvent) {
+			docs := map[string]canary.Raw{}
+			for _, p := range ev.Pairs {
+				docs[""] = canary.Raw{Key: address, Value: p.Value, Index: p.Index}
+			}
+			emit(canary.Event{Docs: docs, Err: ev.Err, At: ev.At})
+		})
+	}), nil
+}
+
+// secretKV is Consul's KV as canary.EnsureSecret needs it.
+type secretKV struct{ c *consul.Client }
+
+func (s secretKV) Get(ctx context.Context, key string) ([]byte, uint64, error) {
+	p, _, err := s.c.Get(ctx, key)
+	return p.Value, p.Index, err
+}
+
+func (s secretKV) CAS(ctx context.Context, key string, value []byte, index uint64) (bool, error) {
+	return s.c.CAS(ctx, key, value, index)
+}
