@@ -48,10 +48,28 @@ type stateJSON struct {
 	Overrides string              `json:"overrides,omitzero"`
 }
 
-// header is the first line of the file: what it is, its version, and the length
-// and checksum of the body.
-func header(version int, body []byte) string {
-	return fmt.Sprintf("serin-state %d %d %x\n", version, len(body), sha256.Sum256(body))
+// wrap makes the file of its body: one JSON object that begins with its version
+// and the body's checksum.
+func wrap(version int, body []byte) []byte {
+	return fmt.Appendf(nil, `{"version":%d,"sha256":"%x","state":%s}`+"\n", version, sha256.Sum256(body), body)
+}
+
+// unwrap is the opposite of wrap; every file that wrap did not make is refused,
+// because half a catalog is worse than none.
+func unwrap(file []byte) (body []byte, err error) {
+	var version int
+	if _, err := fmt.Sscanf(string(file[:min(len(file), 32)]), `{"version":%d,`, &version); err != nil {
+		return nil, errors.New("it is not a state file of this program, or its beginning is damaged")
+	}
+	if version != stateVersion {
+		return nil, fmt.Errorf("it is of version %d, this program reads version %d", version, stateVersion)
+	}
+	_, body, _ = bytes.Cut(file, []byte(`"state":`))
+	body = bytes.TrimSuffix(body, []byte("}\n"))
+	if !bytes.Equal(file, wrap(version, body)) {
+		return nil, fmt.Errorf("it is damaged: its %d bytes do not have the checksum that it says", len(file))
+	}
+	return body, nil
 }
 
 func encodeState(s State) ([]byte, error) {
@@ -60,22 +78,13 @@ func encodeState(s State) ([]byte, error) {
 		j.Services = append(j.Services, *svc)
 	}
 	body, err := json.Marshal(j)
-	return append([]byte(header(stateVersion, body)), body...), err
+	return wrap(stateVersion, body), err
 }
 
-// decodeState reads what encodeState wrote, and refuses everything else: half
-// a catalog is worse than none.
 func decodeState(file []byte) (s State, err error) {
-	first, body, ok := bytes.Cut(file, []byte("\n"))
-	var version int
-	if _, err := fmt.Sscanf(string(first), "serin-state %d ", &version); err != nil {
-		return s, errors.New("it is not a state file of this program, or its beginning is damaged")
-	}
-	if version != stateVersion {
-		return s, fmt.Errorf("it is of version %d, this program reads version %d", version, stateVersion)
-	}
-	if !ok || string(first)+"\n" != header(version, body) {
-		return s, fmt.Errorf("it is damaged: its %d bytes do not have the length and checksum that its first line says", len(file))
+	body, err := unwrap(file)
+	if err != nil {
+		return s, err
 	}
 	var j stateJSON
 	if err := json.Unmarshal(body, &j); err != nil {

@@ -76,6 +76,9 @@ func TestLoadRefusesEveryTruncationAndBitFlip(t *testing.T) {
 	if _, err := decodeState(file); err != nil {
 		t.Fatal(err)
 	}
+	if !json.Valid(file) {
+		t.Errorf("the file is not JSON: %s", file)
+	}
 	for n := range file {
 		if _, err := decodeState(file[:n]); err == nil {
 			t.Fatalf("the first %d of %d bytes are accepted", n, len(file))
@@ -110,9 +113,9 @@ func TestLoadSaysWhy(t *testing.T) {
 	}
 	f("", "it is not a state file of this program, or its beginning is damaged")
 	f(`{"services":[]}`, "it is not a state file of this program, or its beginning is damaged")
-	f(header(2, nil), "it is of version 2, this program reads version 1")
-	f(header(1, []byte("{}"))+"{", "it is damaged: its 82 bytes do not have the length and checksum that its first line says")
-	f(header(1, []byte("{"))+"{", "it is not readable although its checksum is right: unexpected end of JSON input")
+	f(string(wrap(2, nil)), "it is of version 2, this program reads version 1")
+	f(string(wrap(1, []byte("{}")))+"\n", "it is damaged: its 102 bytes do not have the checksum that it says")
+	f(string(wrap(1, []byte("{"))), "it is not readable although its checksum is right: unexpected end of JSON input")
 }
 
 // FuzzDecodeState: no body panics, however its checksum came to be right.
@@ -122,10 +125,14 @@ func FuzzDecodeState(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(good[bytes.IndexByte(good, '\n')+1:])
+	body, err := unwrap(good)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(body)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		decodeState(body)
-		s, err := decodeState(append([]byte(header(stateVersion, body)), body...))
+		s, err := decodeState(wrap(stateVersion, body))
 		if err != nil {
 			return
 		}
