@@ -94,7 +94,8 @@ func NewUpstreams(cfg UpstreamsConfig) *Upstreams {
 	return &Upstreams{cfg: cfg, limits: cfg.Limits.WithDefaults(), start: cfg.Now()}
 }
 
-func (u *Upstreams) now() time.Duration { return max(u.cfg.Now().Sub(u.start), 1) }
+// now is the time since the start, never 0.
+func (u *Upstreams) now() time.Duration { return max(u.cfg.Now().Sub(u.start), 0) + 1 }
 
 // Load returns the requests in flight at addr.
 func (u *Upstreams) Load(addr string) int {
