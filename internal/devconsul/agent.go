@@ -38,7 +38,7 @@ func (svc *service) agentView() agentServiceView {
 
 // agentServices shows what was registered here; "consul" is the servers'.
 func (c *call) agentServices() {
-	wanted, err := parseFilter(c.r.FormValue("filter"))
+	wanted, err := parseFilter(c.r.URL.Query().Get("filter"))
 	if err != nil {
 		c.fail(http.StatusInternalServerError, "Failed to create boolean expression evaluator: %v", err)
 		return
@@ -99,9 +99,9 @@ func (c *call) deregister() {
 	c.s.broadcast()
 }
 
-func (c *call) checkPass() { c.report(passing, c.r.FormValue("note")) }
-func (c *call) checkWarn() { c.report(warning, c.r.FormValue("note")) }
-func (c *call) checkFail() { c.report(critical, c.r.FormValue("note")) }
+func (c *call) checkPass() { c.report(passing, c.r.URL.Query().Get("note")) }
+func (c *call) checkWarn() { c.report(warning, c.r.URL.Query().Get("note")) }
+func (c *call) checkFail() { c.report(critical, c.r.URL.Query().Get("note")) }
 
 func (c *call) checkUpdate() {
 	var update struct{ Status, Output string }
@@ -163,7 +163,7 @@ func (c *call) nodeMaintenance() {
 }
 
 func (c *call) enable() (enable, ok bool) {
-	v := c.r.FormValue("enable")
+	v := c.r.URL.Query().Get("enable")
 	if v == "" {
 		c.fail(http.StatusBadRequest, "Missing value for enable")
 		return false, false
@@ -177,7 +177,7 @@ func (c *call) enable() (enable, ok bool) {
 
 // maintenance adds or removes the critical check that takes something out of service.
 func (c *call) maintenance(enable bool, hc healthCheck) {
-	if reason := c.r.FormValue("reason"); reason != "" {
+	if reason := c.r.URL.Query().Get("reason"); reason != "" {
 		hc.Notes = reason
 	}
 	hc.Node, hc.Status, hc.Type = nodeName, critical, "maintenance"

@@ -121,9 +121,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.fail(http.StatusMethodNotAllowed, "method %s not allowed", r.Method)
 	case arg == "" && e.missing != "":
 		c.fail(http.StatusBadRequest, "%s", e.missing)
-	case r.FormValue("dc") != "" && r.FormValue("dc") != datacenter:
+	case r.URL.Query().Get("dc") != "" && r.URL.Query().Get("dc") != datacenter:
 		c.fail(http.StatusInternalServerError, "No path to datacenter")
-	case r.FormValue("filter") != "" && e.path != "/v1/agent/services":
+	case r.URL.Query().Get("filter") != "" && e.path != "/v1/agent/services":
 		c.fail(http.StatusInternalServerError, "devconsul: this subset of Consul knows ?filter only on /v1/agent/services; run a real agent for it")
 	default:
 		c.id = arg
