@@ -3,7 +3,7 @@ package load
 import (
 	"context"
 	"crypto/tls"
-	"io"
+	"fmt"
 	"net"
 	"net/http"
 	"time"
@@ -40,23 +40,15 @@ func (c *h2c) do(i int, due time.Time) {
 	}
 	req.Host = c.run.cfg.Host
 	req.Header.Set("X-Request-Id", id)
-	a, err := func() (Answer, error) {
-		resp, err := c.transport.RoundTrip(req)
-		if err != nil {
-			return Answer{}, err
-		}
-		defer resp.Body.Close()
-		raw, err := io.ReadAll(resp.Body)
-		if err != nil {
-			return Answer{}, err
-		}
-		if resp.StatusCode != 200 {
-			return Answer{}, statusError(resp.StatusCode)
-		}
-		return decode(raw, id, resp)
-	}()
+	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
-		c.run.wrong(cause(H2C, err), err.Error())
+		c.run.wrong(cause(H2C, err), fmt.Sprintf("request %d (%s): %v", i, id, err))
+		return
+	}
+	defer resp.Body.Close()
+	a, err := read(resp, id, 0)
+	if err != nil {
+		c.run.wrong(cause(H2C, err), fmt.Sprintf("request %d (%s): %v", i, id, err))
 		return
 	}
 	c.run.right(i, a, id, H2C, due)

@@ -9,11 +9,12 @@
 package load
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"net"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,11 @@ const (
 	H2C              // HTTP/2 without TLS, GET
 )
 
+// String returns the word used in Report.Failed.
+func (k Kind) String() string {
+	return [...]string{"GET", "POST", "H2C"}[k]
+}
+
 // Config says what to send. All loops are bounded by Count and by ctx.
 type Config struct {
 	// Addrs are tried in order for every new connection; the next one is
@@ -42,11 +48,16 @@ type Config struct {
 	Clients int
 	// WebSockets are sessions that echo a message every 100 ms beside the load.
 	WebSockets int
-	Host       string // "" is the address
-	Path       string // "" is "/"
+	// Downloads are event streams of the demo service, read to their end
+	// (2 s) and begun again, beside the load.
+	Downloads int
+	Host      string // "" is the address
+	Path      string // "" is "/"
 	// Header gives the header lines of request i, each ending in CRLF; nil is none.
-	Header  func(i int) string
-	Timeout time.Duration // of one request; 0 is 5 s
+	Header func(i int) string
+	// Timeout is of one request; a request that could not even start in that
+	// time, because all clients waited, fails. 0 is 5 s.
+	Timeout time.Duration
 	// Posts, if set, counts the POSTs that are written and not yet answered.
 	Posts *atomic.Int64
 	// Answer is called with each right answer, from any goroutine; nil is nobody.
@@ -58,12 +69,12 @@ const MaxCount = 1_000_000
 
 // Answer is the demo service's answer to one request.
 type Answer struct {
-	Service  string            `json:"service"`
-	Version  string            `json:"version"`
-	Instance string            `json:"instance"`
-	Headers  map[string]any    `json:"headers"`
-	ID       string            `json:"-"` // the unique id that was sent with it
-	Cookies  map[string]string `json:"-"` // what the response set
+	Service  string         `json:"service"`
+	Version  string         `json:"version"`
+	Instance string         `json:"instance"`
+	ID       string         `json:"id"`   // the unique id that was sent with it
+	Size     int            `json:"size"` // of the request's body
+	Cookies  []*http.Cookie `json:"-"`    // what the response set
 }
 
 // Report is what became of the requests.
@@ -77,6 +88,9 @@ type Report struct {
 	// Stale counts GETs sent again because the reused connection turned out
 	// to be closed before any byte of an answer, as every client does.
 	Stale int
+	// Unwritten counts requests of any kind that were written to another
+	// connection because theirs refused the write: nobody can have seen them.
+	Unwritten int
 	// Refused counts connections refused (the next address was taken).
 	Refused int
 	// IDs are the ids of POSTs that were answered right.
@@ -84,7 +98,11 @@ type Report struct {
 	// Echoes and Closed are WebSocket messages echoed and sessions that the
 	// other side ended properly (1000, 1001, 1012).
 	Echoes, Closed int
-	latency        []time.Duration
+	// Downloaded are streams read to their end, Ended those that were ended
+	// properly before it, as by an instance that stops.
+	Downloaded, Ended int
+
+	latency []time.Duration
 }
 
 // Failures is the number of requests and sessions that failed.
@@ -106,9 +124,10 @@ func (r *Report) Latency(q float64) time.Duration {
 
 // String is one line for a test's log.
 func (r *Report) String() string {
-	return fmt.Sprintf("sent %d, right %d, failed %d %v, stale retries %d, refused %d, echoes %d, versions %v, p50 %s p99 %s max %s",
-		r.Sent, r.OK, r.Failures(), r.Failed, r.Stale, r.Refused, r.Echoes, r.Versions,
-		r.Latency(0.5).Round(10*time.Microsecond), r.Latency(0.99).Round(10*time.Microsecond), r.Latency(1).Round(10*time.Microsecond))
+	const unit = 10 * time.Microsecond
+	return fmt.Sprintf("sent %d, right %d, failed %d %v, stale retries %d, unwritten %d, refused %d, echoes %d, downloads %d, versions %v, p50 %s p99 %s p999 %s max %s",
+		r.Sent, r.OK, r.Failures(), r.Failed, r.Stale, r.Unwritten, r.Refused, r.Echoes, r.Downloaded, r.Versions,
+		r.Latency(0.5).Round(unit), r.Latency(0.99).Round(unit), r.Latency(0.999).Round(unit), r.Latency(1).Round(unit))
 }
 
 type run struct {
@@ -129,10 +148,7 @@ func Run(ctx context.Context, cfg Config) *Report {
 	if len(r.cfg.Kinds) == 0 {
 		r.cfg.Kinds = []Kind{GET}
 	}
-	count := cfg.Count
-	if count == 0 {
-		count = MaxCount
-	}
+	count := cmp.Or(cfg.Count, MaxCount)
 
 	type job struct {
 		i    int
@@ -142,14 +158,17 @@ func Run(ctx context.Context, cfg Config) *Report {
 	jobs := make(chan job, 1<<16) // open loop: the schedule never waits for the workers
 	var workers, sockets sync.WaitGroup
 	h2 := newH2C(r)
-	for range max(1, cmpOr(cfg.Clients, 32)) {
+	for range cmp.Or(cfg.Clients, 32) {
 		workers.Go(func() {
 			c := &h1{run: r}
-			defer c.close()
+			defer c.hangUp()
 			for j := range jobs {
-				if j.kind == H2C {
+				switch late := time.Since(j.due); {
+				case late > r.cfg.Timeout:
+					r.wrong(j.kind.String()+" not started in time", fmt.Sprintf("request %d: all clients waited, it is %v late", j.i, late))
+				case j.kind == H2C:
 					h2.do(j.i, j.due)
-				} else {
+				default:
 					c.do(j.i, j.kind, j.due)
 				}
 			}
@@ -158,6 +177,9 @@ func Run(ctx context.Context, cfg Config) *Report {
 	socketCtx, stopSockets := context.WithCancel(ctx)
 	for range cfg.WebSockets {
 		sockets.Go(func() { r.echo(socketCtx) })
+	}
+	for range cfg.Downloads {
+		sockets.Go(func() { r.download(socketCtx) })
 	}
 
 	began := time.Now()
@@ -181,13 +203,6 @@ func Run(ctx context.Context, cfg Config) *Report {
 	return &r.report
 }
 
-func cmpOr(a, b int) int {
-	if a != 0 {
-		return a
-	}
-	return b
-}
-
 func (r *run) right(i int, a Answer, id string, kind Kind, due time.Time) {
 	took := time.Since(due)
 	r.mu.Lock()
@@ -199,7 +214,6 @@ func (r *run) right(i int, a Answer, id string, kind Kind, due time.Time) {
 	}
 	r.mu.Unlock()
 	if r.cfg.Answer != nil {
-		a.ID = id
 		r.cfg.Answer(i, a)
 	}
 }
@@ -227,5 +241,5 @@ func (r *run) dial() (conn net.Conn, addr string, err error) {
 		}
 		r.add(&r.report.Refused)
 	}
-	return nil, "", fmt.Errorf("no address accepts a connection: %w", errors.Join(err))
+	return nil, "", fmt.Errorf("%w: %w", errNoConnection, err)
 }

@@ -11,13 +11,18 @@ import (
 	"github.com/coder/websocket"
 )
 
-// echo keeps one WebSocket session open and exchanges a message every 100 ms;
-// a session that the other side ends properly is opened again.
-func (r *run) echo(ctx context.Context) {
-	dialer := &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+// client returns a client for one session at a time.
+func (r *run) client() *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 		conn, _, err := r.dial()
 		return conn, err
 	}}}
+}
+
+// echo keeps one WebSocket session open and exchanges a message every 100 ms;
+// a session that the other side ends properly is opened again.
+func (r *run) echo(ctx context.Context) {
+	dialer := r.client()
 	defer dialer.CloseIdleConnections()
 	for ctx.Err() == nil {
 		if err := r.session(ctx, dialer); err != nil && ctx.Err() == nil {
