@@ -1,12 +1,6 @@
 package canary
 
 import (
-	"cmp"
-	"maps"
-	"slices"
-	"strings"
-	"time"
-
 	"serin/route"
 )
 
@@ -68,81 +62,4 @@ func (s *Selector) compile() route.Selector {
 		return route.Selector{}
 	}
 	return route.Selector{Tag: s.Tag, Meta: s.Meta, Service: s.Service}
-}
-
-func (s *Sticky) compile() route.Sticky {
-	if len(s.By) == 0 {
-		return route.Sticky{}
-	}
-	c := cmp.Or(s.Cookie, &Cookie{})
-	return route.Sticky{
-		By:       s.keySources(),
-		Instance: s.Instance,
-		Cookie: route.Cookie{
-			Name:     cmp.Or(c.Name, ownCookie),
-			MaxAge:   int(c.MaxAge.or(0) / time.Second),
-			Domain:   c.Domain,
-			SameSite: cmp.Or(c.SameSite, "Lax"),
-		},
-	}
-}
-
-// keySources reads By. A cookie is minted when it is the balancer's own, by
-// word ("cookie") or by name.
-func (s *Sticky) keySources() (out []route.KeySource) {
-	own := ownCookie
-	if s.Cookie != nil {
-		own = cmp.Or(s.Cookie.Name, own)
-	}
-	for _, by := range s.By {
-		kind, name, _ := strings.Cut(by, ":")
-		switch kind {
-		case "ip":
-			out = append(out, route.KeySource{Kind: route.KeyIP})
-		case "header":
-			out = append(out, route.KeySource{Kind: route.KeyHeader, Name: name})
-		case "cookie":
-			name = cmp.Or(name, own)
-			out = append(out, route.KeySource{Kind: route.KeyCookie, Name: name, Mint: name == own})
-		}
-	}
-	return out
-}
-
-func (r Rule) compile() route.MatchRule {
-	m := route.MatchRule{
-		Headers: fieldMatches(r.Header),
-		Cookies: fieldMatches(r.Cookie),
-		Query:   fieldMatches(r.Query),
-		Methods: r.Method,
-	}
-	if r.To == "canary" {
-		m.To = route.Canary
-	}
-	if r.Path != "" {
-		m.Path = new(mustPattern(r.Path))
-	}
-	for _, c := range r.CIDR {
-		prefix, err := parsePrefix(c)
-		if err != nil {
-			panic("BUG: Parse let a network pass that cannot be read: " + c)
-		}
-		m.CIDRs = append(m.CIDRs, prefix)
-	}
-	return m
-}
-
-func fieldMatches(m map[string]string) (out []route.FieldMatch) {
-	for _, name := range slices.Sorted(maps.Keys(m)) {
-		out = append(out, route.FieldMatch{Name: name, Pattern: mustPattern(m[name])})
-	}
-	return out
-}
-
-func mustPattern(s string) route.Pattern {
-	p, err := parsePattern(s)
-	if err != nil {
-		panic("BUG: Parse let a pattern pass that cannot be read: " + s)
-	}
-	return p
 }

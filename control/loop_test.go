@@ -121,7 +121,6 @@ func TestLoopCoalesces(t *testing.T) {
 		f("storm, while it lasts", "300ms:51")
 		time.Sleep(time.Second)
 		f("and the last state is applied", "")
-		l.SetSnapshot(catalog(3))
 		l.SetSnapshot(catalog(4))
 		f("at once again", "1.3s:4")
 		l.SetSplits(route.Splits{Default: &route.Split{Ratio: 0.5}})
