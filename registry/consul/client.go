@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -26,6 +27,8 @@ const (
 	maxBody = 128 << 20
 	// plainTimeout bounds every request that does not block.
 	plainTimeout = 5 * time.Second
+	// tokenPeriod is the time between two looks at the token file.
+	tokenPeriod = 200 * time.Millisecond
 )
 
 // Client talks to one Consul agent. It is safe for concurrent use, and holds at
@@ -145,6 +148,13 @@ func (s *strict) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, fmt.Errorf("%w: answer to %s: %w", ErrDecode, req.URL.Path, err)
 		}
 	}
+	// Consul's client stops reading headers at the first that it cannot parse, and
+	// then misses that ACLs filtered the answer.
+	for _, name := range []string{"X-Consul-Index", "X-Consul-LastContact", "Age"} {
+		if _, err := strconv.ParseUint(resp.Header.Get(name), 10, 64); err != nil {
+			resp.Header.Set(name, "0")
+		}
+	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil
 }
@@ -182,7 +192,7 @@ type tokenFile struct {
 	checked time.Time
 }
 
-// get returns the token. It looks at the file at most once a second, and keeps
+// get returns the token. It looks at the file every tokenPeriod at most, and keeps
 // the last token while the file is empty or unreadable.
 func (t *tokenFile) get() string {
 	if t == nil {
@@ -190,7 +200,7 @@ func (t *tokenFile) get() string {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if time.Since(t.checked) < time.Second {
+	if time.Since(t.checked) < tokenPeriod {
 		return t.token
 	}
 	t.checked = time.Now()

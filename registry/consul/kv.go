@@ -226,6 +226,7 @@ func (w *kvWatch) retry() {
 // confirmed.
 func (w *kvWatch) got(got map[string]Pair) {
 	started := time.Now()
+	got = maps.Clone(got) // the query still compares with it
 	missing := make([]string, 0, 1)
 	for key := range w.known {
 		if _, ok := got[key]; !ok {

@@ -304,12 +304,19 @@ func (l *loop) hold(f *follow, why string) {
 // retry asks about f again, later each time, and later still when many are held.
 func (l *loop) retry(f *follow) {
 	f.tries++
-	f.ask = time.Now().Add(retryIn(f.tries, len(l.follows)))
+	open := 0
+	for _, g := range l.follows {
+		if g.tries > 0 {
+			open++
+		}
+	}
+	f.ask = time.Now().Add(retryIn(f.tries, open))
 }
 
-// retryIn keeps the questions about what cannot be settled at 16 a second.
-func retryIn(tries, services int) time.Duration {
-	return max(min(holdRetry, 125*time.Millisecond<<min(tries, 5)), time.Duration(services)*time.Second/16)
+// retryIn is when to ask again about one of open services that cannot be settled:
+// all of them together at most 16 times a second.
+func retryIn(tries, open int) time.Duration {
+	return max(min(holdRetry, 125*time.Millisecond<<min(tries, 5)), time.Duration(open)*time.Second/16)
 }
 
 // show makes the Snapshot agree with what is known of f.
