@@ -135,7 +135,7 @@ func TestLoopCoalesces(t *testing.T) {
 
 func TestLoopTableIsNeverNil(t *testing.T) {
 	l := &Loop{}
-	if l.Table() == nil || l.Table() != l.Table() || l.Table().Match("a", "/", false) != nil {
+	if first := l.Table(); first == nil || first != l.Table() || first.Match("a", "/", false) != nil {
 		t.Error("before the first build: want one empty table")
 	}
 }
