@@ -125,7 +125,7 @@ func decide(rt *route.Route, s Settings, live Live, r Request, d Draw) Decision 
 	case dec.Target == nil:
 		return dec.refuse("no instance of the service is available")
 	case dec.Target.Options.Redirect != nil:
-		dec.Answer = redirect(dec.Target.Options, r)
+		dec.Answer, dec.Target = redirect(dec.Target.Options, r), nil
 	}
 	return dec
 }

@@ -20,17 +20,6 @@ var hopByHop = [...]string{
 	"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings",
 }
 
-// ours are the headers that say something of the client or of the way its
-// request came: nobody but Serin says them, in whatever spelling. They are
-// folded, see fold.
-var ours = [...]string{
-	"forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-port", "x-forwarded-host",
-	"x-forwarded-prefix", "x-forwarded-server", "x-forwarded-uri", "x-forwarded-method", "x-forwarded-scheme",
-	"x-forwarded-ssl", "x-forwarded-by", "x-forwarded-client-cert", "x-real-ip", "x-client-ip", "client-ip",
-	"x-cluster-client-ip", "true-client-ip", "cf-connecting-ip", "fastly-client-ip",
-	"proxy", // read by CGI programs as their own proxy setting (httpoxy, CVE-2016-5385)
-}
-
 // kept are the headers that no Connection header can take away: without them
 // the request would mean another thing.
 var kept = [...]string{"host", "content-length", "authorization", "cookie", "content-type"}
@@ -48,31 +37,55 @@ type Forwarding struct {
 	Upgrade       string               // "websocket" keeps the upgrade; "" removes it
 }
 
-// fold writes a header's name as careless servers read it: in lower case, with
-// "_", "." and "~" for "-" and no blanks around. It does not allocate for names
-// that are at home in HTTP/2.
-func fold(name string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case 'A' <= r && r <= 'Z':
-			return r + 'a' - 'A'
-		case r == '_' || r == '.' || r == '~' || r == ' ':
-			return '-'
+// appendFold appends a header's name as careless servers read it: in lower
+// case, with "_", "." and "~" for "-" and no blanks around.
+func appendFold(b []byte, name string) []byte {
+	name = strings.TrimSpace(name)
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'A' <= c && c <= 'Z':
+			b = append(b, c+'a'-'A')
+		case c == '_' || c == '.' || c == '~' || c == ' ':
+			b = append(b, '-')
+		default:
+			b = append(b, c)
 		}
-		return r
-	}, strings.TrimSpace(name))
+	}
+	return b
 }
 
-// isOurs reports whether a header of the client's, by its folded name, is never
-// forwarded as it came.
-func (h *Headers) isOurs(folded string) bool {
-	if slices.Contains(ours[:], folded) || strings.HasPrefix(folded, "x-forwarded-tls") {
+func fold(name string) string { return string(appendFold(nil, name)) }
+
+// isOurs reports whether a header, by its folded name, says something of the
+// client or of the way its request came: nobody but Serin says it, in whatever
+// spelling.
+func (h *Headers) isOurs(folded []byte) bool {
+	switch string(folded) {
+	case "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-port", "x-forwarded-host",
+		"x-forwarded-prefix", "x-forwarded-server", "x-forwarded-uri", "x-forwarded-method", "x-forwarded-scheme",
+		"x-forwarded-ssl", "x-forwarded-by", "x-forwarded-client-cert", "x-real-ip", "x-client-ip", "client-ip",
+		"x-cluster-client-ip", "true-client-ip", "cf-connecting-ip", "fastly-client-ip",
+		"proxy": // read by CGI programs as their own proxy setting (httpoxy, CVE-2016-5385)
 		return true
 	}
+	if strings.HasPrefix(string(folded), "x-forwarded-tls") {
+		return true
+	}
+	var buf [64]byte
 	for _, name := range [...]string{h.ClientIP, h.RequestID, h.TLS} {
-		if name != "" && fold(name) == folded {
+		if name != "" && string(appendFold(buf[:0], name)) == string(folded) {
 			return true
 		}
+	}
+	return false
+}
+
+// isFraming reports whether a header, by its folded name, decides where a
+// message ends or whom it is for: what looks like it and is not is dropped.
+func isFraming(folded []byte) bool {
+	switch string(folded) {
+	case "transfer-encoding", "content-length", "host", "connection", "upgrade", "te", "trailer":
+		return true
 	}
 	return false
 }
@@ -136,7 +149,7 @@ func (c *Core) RequestID(h Header, remote netip.Addr) string {
 	if c.Headers.RequestID == "" {
 		return ""
 	}
-	if v := get(h, c.Headers.RequestID); v != "" && len(v) <= 128 && c.trusts(remote) && printable(v) {
+	if v := first(h, canonical(c.Headers.RequestID)); v != "" && len(v) <= 128 && c.trusts(remote) && printable(v) {
 		return v
 	}
 	return newUUID(c.Rand(), c.Rand())
@@ -170,20 +183,19 @@ func newUUID(hi, lo uint64) string {
 // forwarding headers are continued; X-Forwarded-Host is the host that the
 // client asked for.
 func (c *Core) ForwardHeaders(h Header, f Forwarding) {
-	trusted := c.trusts(f.Remote.Addr())
-	var before Header
-	if trusted {
-		before = Header{}
-		for _, name := range [...]string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix"} {
-			if v := h[name]; len(v) > 0 {
-				before[name] = v
-			}
+	var came earlier
+	if c.trusts(f.Remote.Addr()) {
+		came = earlier{
+			forwarded: h["Forwarded"], xff: h["X-Forwarded-For"], proto: first(h, "X-Forwarded-Proto"), port: first(h, "X-Forwarded-Port"),
+			host: first(h, "X-Forwarded-Host"), prefix: first(h, "X-Forwarded-Prefix"),
 		}
 	}
 	trailers := hasToken(h["Te"], "trailers")
 	removeHopByHop(h)
+	var buf [64]byte
 	for name := range h {
-		if folded := fold(name); c.Headers.isOurs(folded) || folded != strings.ToLower(name) && isFraming(folded) {
+		folded := appendFold(buf[:0], name)
+		if c.Headers.isOurs(folded) || isFraming(folded) && !strings.EqualFold(string(folded), name) {
 			delete(h, name)
 		}
 	}
@@ -191,53 +203,59 @@ func (c *Core) ForwardHeaders(h Header, f Forwarding) {
 		stripCookie(h, f.StripCookie)
 	}
 	if f.Upgrade != "" {
-		set(h, "Connection", "Upgrade")
-		set(h, "Upgrade", f.Upgrade)
+		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{f.Upgrade}
 	}
 	if trailers {
-		set(h, "Te", "trailers")
+		h["Te"] = []string{"trailers"}
 	}
-	c.addForwarding(h, before, f)
+	c.addForwarding(h, came, f)
 }
 
-// isFraming reports whether a header decides where a message ends: a look-alike
-// of it is not let through.
-func isFraming(folded string) bool {
-	return folded == "transfer-encoding" || folded == "content-length" || folded == "host" ||
-		folded == "connection" || folded == "upgrade" || folded == "te" || folded == "trailer"
+// earlier is what a trusted peer says of the way before it.
+type earlier struct {
+	forwarded, xff            []string
+	proto, port, host, prefix string
 }
 
-func (c *Core) addForwarding(h, before Header, f Forwarding) {
-	peer := f.Remote.Addr().Unmap().WithZone("").String()
-	proto := "http"
-	port := "80"
+func (c *Core) addForwarding(h Header, came earlier, f Forwarding) {
+	values := make([]string, 0, 10) // of all headers, in one piece
+	add := func(name, value string) {
+		values = append(values, value)
+		h[name] = values[len(values)-1 : len(values) : len(values)]
+	}
+	peer := f.Remote.Addr().Unmap().WithZone("")
+	client := f.Client.String()
+	forwardedFor := client
+	if peer != f.Client {
+		forwardedFor = peer.String()
+	}
+	for i := len(came.xff) - 1; i >= 0; i-- {
+		forwardedFor = came.xff[i] + ", " + forwardedFor
+	}
+	proto, port := "http", "80"
 	if f.TLS != nil {
 		proto, port = "https", "443"
 	}
-	if f.Local.IsValid() {
-		port = strconv.Itoa(int(f.Local.Port()))
+	if p := f.Local.Port(); p != 0 {
+		port = strconv.Itoa(int(p))
 	}
-	forwardedFor := peer
-	if v := before["X-Forwarded-For"]; len(v) > 0 {
-		forwardedFor = strings.Join(v, ", ") + ", " + peer
+	add("X-Forwarded-For", forwardedFor)
+	add("X-Forwarded-Proto", cmp.Or(came.proto, proto))
+	add("X-Forwarded-Port", cmp.Or(came.port, port))
+	add("X-Forwarded-Host", cmp.Or(came.host, f.Host))
+	if prefix := came.prefix + f.Prefix; prefix != "" {
+		add("X-Forwarded-Prefix", prefix)
 	}
-	set(h, "X-Forwarded-For", forwardedFor)
-	set(h, "X-Forwarded-Proto", cmp.Or(get(before, "X-Forwarded-Proto"), proto))
-	set(h, "X-Forwarded-Port", cmp.Or(get(before, "X-Forwarded-Port"), port))
-	set(h, "X-Forwarded-Host", cmp.Or(get(before, "X-Forwarded-Host"), f.Host))
-	if prefix := get(before, "X-Forwarded-Prefix") + f.Prefix; prefix != "" {
-		set(h, "X-Forwarded-Prefix", prefix)
+	add("X-Real-Ip", client)
+	add("Forwarded", forwarded(came.forwarded, f, proto))
+	if name := c.Headers.ClientIP; name != "" {
+		add(canonical(name), client)
 	}
-	set(h, "X-Real-Ip", f.Client.String())
-	set(h, "Forwarded", forwarded(before["Forwarded"], f, proto))
-	if c.Headers.ClientIP != "" {
-		set(h, c.Headers.ClientIP, f.Client.String())
+	if name := c.Headers.RequestID; name != "" && f.RequestID != "" {
+		add(canonical(name), f.RequestID)
 	}
-	if c.Headers.RequestID != "" && f.RequestID != "" {
-		set(h, c.Headers.RequestID, f.RequestID)
-	}
-	if c.Headers.TLS != "" && f.TLS != nil {
-		set(h, c.Headers.TLS, c.Headers.TLSValue)
+	if name := c.Headers.TLS; name != "" && f.TLS != nil {
+		add(canonical(name), c.Headers.TLSValue)
 	}
 }
 
@@ -288,18 +306,17 @@ func appendNode(b []byte, a netip.Addr) []byte {
 func (c *Core) ResponseHeaders(h Header, d *Decision, upgrade string) {
 	removeHopByHop(h)
 	if upgrade != "" {
-		set(h, "Connection", "Upgrade")
-		set(h, "Upgrade", upgrade)
+		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{upgrade}
 	}
 	if d.SetCookie != "" {
 		h["Set-Cookie"] = append(h["Set-Cookie"], d.SetCookie)
-		set(h, "Cache-Control", "no-store")
+		h["Cache-Control"] = []string{"no-store"}
 	}
 	if c.Headers.Debug && d.Target != nil {
-		set(h, "X-LB-Service", d.Part.Service)
-		set(h, "X-LB-Arm", d.Arm.String())
-		set(h, "X-LB-Why", d.Why.String())
-		set(h, "X-LB-Instance", d.Target.ID)
+		h["X-Lb-Service"] = []string{d.Part.Service}
+		h["X-Lb-Arm"] = []string{d.Arm.String()}
+		h["X-Lb-Why"] = []string{d.Why.String()}
+		h["X-Lb-Instance"] = []string{d.Target.ID}
 	}
 }
 
@@ -322,16 +339,23 @@ func removeHopByHop(h Header) {
 // canonical writes a header's name as http.CanonicalHeaderKey does, for names
 // that are tokens.
 func canonical(name string) string {
-	b := []byte(name)
-	upper := true
-	for i, c := range b {
-		switch {
-		case upper && 'a' <= c && c <= 'z':
-			b[i] = c - 'a' + 'A'
-		case !upper && 'A' <= c && c <= 'Z':
-			b[i] = c - 'A' + 'a'
+	start := true
+	for i := range len(name) {
+		c := name[i]
+		if start && 'a' <= c && c <= 'z' || !start && 'A' <= c && c <= 'Z' {
+			return recase(name)
 		}
-		upper = c == '-'
+		start = c == '-'
+	}
+	return name
+}
+
+func recase(name string) string {
+	b := []byte(strings.ToLower(name))
+	for i, c := range b {
+		if (i == 0 || b[i-1] == '-') && 'a' <= c && c <= 'z' {
+			b[i] = c - 'a' + 'A'
+		}
 	}
 	return string(b)
 }
@@ -377,11 +401,9 @@ func stripCookie(h Header, name string) {
 	}
 }
 
-func get(h Header, name string) string {
-	if v := h[canonical(name)]; len(v) > 0 {
+func first(h Header, canonical string) string {
+	if v := h[canonical]; len(v) > 0 {
 		return v[0]
 	}
 	return ""
 }
-
-func set(h Header, name, value string) { h[canonical(name)] = []string{value} }

@@ -363,3 +363,20 @@ func BenchmarkUpstreams(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkSwap is a table of 10,000 services with five instances each, one of
+// which changes.
+func BenchmarkSwap(b *testing.B) {
+	var lines strings.Builder
+	for s := range 10_000 {
+		for i := range 5 {
+			fmt.Fprintf(&lines, "s%d i%d 10.%d.%d.%d:80 passing h%d.test/\n", s, i, s/256, s%256, i, s)
+		}
+	}
+	tab := table(b, lines.String())
+	u := NewUpstreams(UpstreamsConfig{})
+	b.ReportAllocs()
+	for b.Loop() {
+		u.Swap(tab)
+	}
+}
