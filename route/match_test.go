@@ -81,8 +81,12 @@ func TestMatchIsTheSlowMatch(t *testing.T) {
 		return name.Draw(t, "host") + port.Draw(t, "port")
 	})
 	segment := rapid.SampledFrom([]string{"a", "ab", "abc", "b", "%61", "%2F", "é", "..", ".", "", "a%20b"})
-	path := rapid.Custom(func(t *rapid.T) string { return "/" + strings.Join(rapid.SliceOfN(segment, 0, 4).Draw(t, "segments"), "/") })
-	rule := rapid.Custom(func(t *rapid.T) Rule { return Rule{Host: host.Draw(t, "h"), Path: path.Draw(t, "p"), Options: Options{Weight: -1}} })
+	path := rapid.Custom(func(t *rapid.T) string {
+		return "/" + strings.Join(rapid.SliceOfN(segment, 0, 4).Draw(t, "segments"), "/")
+	})
+	rule := rapid.Custom(func(t *rapid.T) Rule {
+		return Rule{Host: host.Draw(t, "h"), Path: path.Draw(t, "p"), Options: Options{Weight: -1}}
+	})
 	rapid.Check(t, func(t *rapid.T) {
 		rules := rapid.SliceOfN(rule, 0, 40).Draw(t, "rules")
 		table := tableOf(rules...)

@@ -1,21 +1,5 @@
 package route
 
-// Draw returns the part of the route at a uniform draw, in proportion to the
-// shares, or nil when all are 0.
-func (r *Route) Draw(draw uint64) *Part {
-	u, sum := unit(draw), 0.0
-	var last *Part
-	for _, p := range r.Parts {
-		if p.Share > 0 {
-			last = p
-		}
-		if sum += p.Share; u < sum {
-			break
-		}
-	}
-	return last // the last one also where rounding leaves the sum below u
-}
-
 // Shares returns the part's expected division between its arms at the split's
 // ratio, with what Consul says of the instances: an arm without enough ready
 // ones leaves its share to the other, both leave it to the backup. The shares

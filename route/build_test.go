@@ -1,0 +1,272 @@
+package route
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"serin/registry"
+)
+
+func printed(t interface{ Fatal(...any) }, table *Table) string {
+	var b strings.Builder
+	if err := table.Print(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range table.Problems() {
+		fmt.Fprintln(&b, p.Service, p.Instance, p.Node, p.Tag, p.Error)
+	}
+	return b.String()
+}
+
+// TestBuildKeepsWhatDidNotChange: a route of services that did not change is
+// the very same route in the next table.
+func TestBuildKeepsWhatDidNotChange(t *testing.T) {
+	snapshot, splits := parseCatalog(t, `service a
+  a1 | urlprefix-a.test/ | urlprefix-shared.test/
+service b
+  b1 | urlprefix-b.test/ | urlprefix-shared.test/
+service c
+  c1 | urlprefix-c.test/
+split c ratio=0.5 canary=service:b
+split * ratio=0.1
+`)
+	var b Builder
+	first := b.Build(snapshot, splits)
+	kept := func(what string, next *Table, hosts ...string) {
+		t.Helper()
+		for _, host := range []string{"a.test", "b.test", "c.test"} {
+			want := strings.Contains(strings.Join(hosts, " "), host)
+			if same := first.Match(host, "/", false) == next.Match(host, "/", false); same != want {
+				t.Errorf("%s: route of %s kept: %v, want %v", what, host, same, want)
+			}
+		}
+		first = next
+	}
+	kept("nothing", b.Build(snapshot, splits), "a.test", "b.test", "c.test")
+	change := func(name string) *registry.Snapshot {
+		svc := *snapshot.Service(name)
+		snapshot = snapshot.With(&svc)
+		return snapshot
+	}
+	kept("service a", b.Build(change("a"), splits), "b.test", "c.test")
+	kept("service b, which c joins", b.Build(change("b"), splits), "a.test")
+	own := *splits.ByService["c"]
+	kept("the split of c", b.Build(snapshot, Splits{ByService: map[string]*Split{"c": &own}, Default: splits.Default}), "a.test", "b.test")
+	other := *splits.Default
+	kept("the default", b.Build(snapshot, Splits{ByService: map[string]*Split{"c": &own}, Default: &other}), "c.test")
+}
+
+// TestBuildIsTheSameEveryTime: whatever a Builder built before, its table is
+// that of a new Builder, and nothing of an older table has changed.
+func TestBuildIsTheSameEveryTime(t *testing.T) {
+	tag := rapid.SampledFrom([]string{
+		"urlprefix-/", "urlprefix-a.test/", "urlprefix-a.test/x", "urlprefix-*.test/ weight=0.3", "urlprefix-a.test/ weight=0.2",
+		"urlprefix-a.test/ strip=/y", "urlprefix-/ weight=0", "urlprefix-/ bad", "canary", "green",
+	})
+	instance := rapid.Custom(func(t *rapid.T) registry.Instance {
+		ready := rapid.Bool().Draw(t, "ready")
+		return registry.Instance{
+			ID: rapid.StringMatching("[a-c]").Draw(t, "id"), Addr: fmt.Sprintf("10.0.0.%d:80", rapid.IntRange(0, 9).Draw(t, "addr")),
+			Ready: ready, Health: registry.Health(rapid.IntRange(0, 3).Draw(t, "health")), Tags: rapid.SliceOfN(tag, 0, 4).Draw(t, "tags"),
+		}
+	})
+	service := rapid.Custom(func(t *rapid.T) *registry.Service {
+		svc := &registry.Service{Name: rapid.SampledFrom([]string{"s1", "s2", "s3", "s4"}).Draw(t, "name"), Instances: rapid.SliceOfN(instance, 0, 4).Draw(t, "instances")}
+		for i := range svc.Instances {
+			svc.Instances[i].Service, svc.Instances[i].Node = svc.Name, fmt.Sprint("n", i)
+		}
+		svc.Normalize()
+		return svc
+	})
+	split := rapid.Custom(func(t *rapid.T) *Split {
+		s := &Split{Ratio: rapid.Float64Range(0, 1).Draw(t, "ratio")}
+		s.Canary.Service = rapid.SampledFrom([]string{"", "", "s1", "s9"}).Draw(t, "canary service")
+		s.Backup.Tag = rapid.SampledFrom([]string{"", "green"}).Draw(t, "backup")
+		return s
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		var b Builder
+		var snapshot *registry.Snapshot
+		splits := Splits{}
+		var old *Table
+		var was string
+		for range rapid.IntRange(1, 8).Draw(t, "builds") {
+			if rapid.Bool().Draw(t, "splits change") {
+				splits = Splits{Default: split.Draw(t, "default"), ByService: map[string]*Split{"s2": split.Draw(t, "s2")}}
+			}
+			if rapid.IntRange(0, 4).Draw(t, "remove") == 0 {
+				snapshot = snapshot.Without("s1")
+			} else {
+				snapshot = snapshot.With(service.Draw(t, "service"))
+			}
+			table := b.Build(snapshot, splits)
+			if got, want := printed(t, table), printed(t, new(Builder).Build(snapshot, splits)); got != want {
+				t.Fatalf("incremental\n%s\nfrom nothing\n%s", got, want)
+			}
+			for r := range table.Routes() {
+				sum := 0.0
+				ready := 0
+				for _, p := range r.Parts {
+					sum += p.Share
+					for _, a := range p.Arms {
+						ready += len(a.Ready)
+					}
+				}
+				if ready > 0 && (sum < 1-1e-9 || sum > 1+1e-9) || ready == 0 && sum != 0 {
+					t.Fatalf("%s%s: shares sum to %v, %d ready", r.Host, r.Path, sum, ready)
+				}
+			}
+			if old != nil {
+				if got := printed(t, old); got != was {
+					t.Fatalf("an older table changed\n got %s\nwant %s", got, was)
+				}
+				checkDiff(t, old, table)
+			}
+			old, was = table, printed(t, table)
+		}
+	})
+}
+
+// checkDiff compares Diff with sets made of whole tables.
+func checkDiff(t *rapid.T, old, new *Table) {
+	c := Diff(old, new)
+	addrs := func(t *Table) map[string]bool {
+		m := map[string]bool{}
+		for target := range t.Targets() {
+			m[target.Addr] = true
+		}
+		return m
+	}
+	targets := func(t *Table) map[identity]bool {
+		m := map[identity]bool{}
+		for target := range t.Targets() {
+			m[target.identity()] = true
+		}
+		return m
+	}
+	routes := func(t *Table) map[string]bool {
+		m := map[string]bool{}
+		for r := range t.Routes() {
+			m[r.Host+r.key] = true
+		}
+		return m
+	}
+	routeKey := func(r *Route) string { return r.Host + r.key }
+	same(t, "routes added", routes(new), routes(old), c.RoutesAdded, routeKey)
+	same(t, "routes gone", routes(old), routes(new), c.RoutesGone, routeKey)
+	same(t, "targets added", targets(new), targets(old), c.TargetsAdded, (*Target).identity)
+	same(t, "targets gone", targets(old), targets(new), c.TargetsGone, (*Target).identity)
+	same(t, "addresses gone", addrs(old), addrs(new), c.AddrsGone, func(a string) string { return a })
+	if back := Diff(new, old); back.Empty() != c.Empty() {
+		t.Fatalf("one way %+v, the other %+v", c, back)
+	}
+}
+
+// same fails unless got is a without b.
+func same[K comparable, V any](t *rapid.T, what string, a, b map[K]bool, got []V, key func(V) K) {
+	seen := map[K]bool{}
+	for _, v := range got {
+		k := key(v)
+		if seen[k] || !a[k] || b[k] {
+			t.Fatalf("%s: %v does not belong there, or is there twice", what, k)
+		}
+		seen[k] = true
+	}
+	for k := range a {
+		if !b[k] && !seen[k] {
+			t.Fatalf("%s: %v is missing", what, k)
+		}
+	}
+}
+
+func TestDiff(t *testing.T) {
+	var b Builder
+	build := func(text string) *Table {
+		snapshot, splits := parseCatalog(t, text)
+		return b.Build(snapshot, splits)
+	}
+	names := func(c Changes) string {
+		var s []string
+		add := func(what string, names ...string) {
+			if len(names) > 0 {
+				s = append(s, what+" "+strings.Join(names, ","))
+			}
+		}
+		route := func(rs []*Route) (out []string) {
+			for _, r := range rs {
+				out = append(out, r.Host+r.Path)
+			}
+			return out
+		}
+		target := func(ts []*Target) (out []string) {
+			for _, t := range ts {
+				out = append(out, t.ID)
+			}
+			return out
+		}
+		problem := func(ps []Problem) (out []string) {
+			for _, p := range ps {
+				out = append(out, p.Tag)
+			}
+			return out
+		}
+		add("+route", route(c.RoutesAdded)...)
+		add("-route", route(c.RoutesGone)...)
+		add("+target", target(c.TargetsAdded)...)
+		add("-target", target(c.TargetsGone)...)
+		add("ready", target(c.TargetsReady)...)
+		add("failed", target(c.TargetsFailed)...)
+		add("+problem", problem(c.ProblemsAdded)...)
+		add("-problem", problem(c.ProblemsGone)...)
+		add("-addr", c.AddrsGone...)
+		return strings.Join(s, "; ")
+	}
+	var last *Table
+	f := func(catalog, want string) {
+		t.Helper()
+		next := build(catalog)
+		if got := names(Diff(last, next)); got != want {
+			t.Errorf("%s\n got %s\nwant %s", catalog, got, want)
+		}
+		last = next
+	}
+	f("service web\n a | urlprefix-x/ | urlprefix-y/\n b | urlprefix-x/", "+route x/,y/; +target a,b")
+	f("service web\n a | urlprefix-x/ | urlprefix-y/\n b | urlprefix-x/", "")
+	f("service web\n a health=critical | urlprefix-x/ | urlprefix-y/\n b | urlprefix-x/", "failed a")
+	f("service web\n a | urlprefix-x/ | urlprefix-z/\n b | urlprefix-x/ | urlprefix-/ bad", "+route z/; -route y/; ready a; +problem urlprefix-/ bad")
+	f("service web\n a | urlprefix-x/\n b health=maintenance | urlprefix-x/", "-route z/; -target b; -problem urlprefix-/ bad; -addr 10.0.1.2:80")
+	f("service web\n a addr=10.9.9.9:80 | urlprefix-x/", "+target a; -target a; -addr 10.0.1.1:80")
+	f("", "-route x/; -target a; -addr 10.9.9.9:80")
+}
+
+func TestPrintQuotes(t *testing.T) {
+	in := registry.Instance{Service: "web", ID: "a\x1b[31m", Addr: "10.0.0.1:80", Ready: true, Tags: []string{"urlprefix-/", "two words", "<b>\u202e"}}
+	got := printed(t, new(Builder).Build(registry.New(&registry.Service{Name: "web", Instances: []registry.Instance{in}}), Splits{}))
+	if strings.ContainsAny(got, "\x1b\u202e") || !strings.Contains(got, `"two words","<b>\u202e"`) {
+		t.Errorf("%q", got)
+	}
+}
+
+func BenchmarkBuild(b *testing.B) {
+	rules, _ := manyPaths(50000)
+	snapshot := tableOf(rules...).Snapshot()
+	b.Run("routes=50000/from_nothing", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			new(Builder).Build(snapshot, Splits{})
+		}
+	})
+	b.Run("routes=50000/one_service_changed", func(b *testing.B) {
+		b.ReportAllocs()
+		var builder Builder
+		builder.Build(snapshot, Splits{})
+		svc := *snapshot.Service("s000042")
+		for b.Loop() {
+			svc := svc
+			builder.Build(snapshot.With(&svc), Splits{})
+		}
+	})
+}
