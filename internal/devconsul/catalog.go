@@ -164,7 +164,8 @@ func (c *call) healthService() {
 	c.query(func(st *state) answer {
 		out := []healthView{}
 		for _, svc := range st.instances(c.id) {
-			checks := st.selectChecks(func(ch *check) bool { return ch.ServiceID == "" || ch.ServiceID == svc.ID })
+			checks := append(st.selectChecks(func(ch *check) bool { return ch.ServiceID == "" }),
+				st.selectChecks(func(ch *check) bool { return ch.ServiceID == svc.ID })...)
 			bad := slices.ContainsFunc(checks, func(hc healthCheck) bool { return hc.Status != passing })
 			if !c.tagged(svc) || onlyPassing && bad {
 				continue
