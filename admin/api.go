@@ -62,44 +62,40 @@ type Service struct {
 	Hold      string `json:"hold,omitempty"` // why an older state is kept
 }
 
-func (s *Server) snapshot() *registry.Snapshot {
-	if t := s.table(); t != nil {
-		return t.Snapshot()
-	}
-	return nil
-}
-
 func (s *Server) services(w http.ResponseWriter, _ *http.Request) {
-	out := []Service{}
-	t := s.table()
-	if t == nil {
-		answer(w, out)
-		return
-	}
-	for svc := range t.Snapshot().All() {
-		out = append(out, viewService(t, svc))
+	out := []*Service{}
+	if t := s.table(); t != nil {
+		views := viewServices(t)
+		for svc := range t.Snapshot().All() {
+			out = append(out, views[svc.Name])
+		}
 	}
 	answer(w, out)
 }
 
-func viewService(t *route.Table, svc *registry.Service) Service {
-	out := Service{Name: svc.Name, Instances: len(svc.Instances), Hold: svc.Hold}
-	for i := range svc.Instances {
-		if svc.Instances[i].Ready {
-			out.Ready++
+// viewServices walks the table once.
+func viewServices(t *route.Table) map[string]*Service {
+	out := map[string]*Service{}
+	for svc := range t.Snapshot().All() {
+		v := &Service{Name: svc.Name, Instances: len(svc.Instances), Hold: svc.Hold}
+		for i := range svc.Instances {
+			if svc.Instances[i].Ready {
+				v.Ready++
+			}
 		}
+		out[svc.Name] = v
 	}
 	for rt := range t.Routes() {
 		for _, p := range rt.Parts {
-			if p.Service == svc.Name {
-				out.Routes++
-				out.Canary = viewSplit(p.Split)
+			if v := out[p.Service]; v != nil {
+				v.Routes++
+				v.Canary = viewSplit(p.Split)
 			}
 		}
 	}
 	for _, p := range t.Problems() {
-		if p.Service == svc.Name {
-			out.Problems++
+		if v := out[p.Service]; v != nil {
+			v.Problems++
 		}
 	}
 	return out
@@ -107,7 +103,7 @@ func viewService(t *route.Table, svc *registry.Service) Service {
 
 // ServiceDetail is all that is known of one service.
 type ServiceDetail struct {
-	Service
+	*Service
 	ReadAt    time.Time             `json:"read_at"` // when Consul last confirmed it
 	Members   []registry.Instance   `json:"members"`
 	Upstreams []proxy.UpstreamState `json:"upstreams"` // live state by address
@@ -125,7 +121,7 @@ func (s *Server) service(w http.ResponseWriter, r *http.Request) {
 			"GET /api/v1/services lists those that are; a service needs a tag such as "+s.tagPrefix()+"/")
 		return
 	}
-	out := ServiceDetail{Service: viewService(t, svc), ReadAt: svc.ReadAt, Members: svc.Instances, Upstreams: []proxy.UpstreamState{}}
+	out := ServiceDetail{Service: viewServices(t)[name], ReadAt: svc.ReadAt, Members: svc.Instances, Upstreams: []proxy.UpstreamState{}}
 	for _, u := range s.live() {
 		if slices.ContainsFunc(svc.Instances, func(i registry.Instance) bool { return i.Addr == u.Addr }) {
 			out.Upstreams = append(out.Upstreams, u)

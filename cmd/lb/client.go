@@ -18,20 +18,20 @@ import (
 	"serin/admin"
 )
 
-// balancer is the admin API of a running balancer.
-type balancer struct {
+// adminAPI is the admin API of a running balancer.
+type adminAPI struct {
 	addr  string
 	token string
 }
 
-// balancerFlag adds --addr to cmd; the returned function resolves it.
-func (a *app) balancerFlag(cmd *cobra.Command) func() *balancer {
+// apiFlag adds --addr to cmd; the returned function resolves it.
+func (a *app) apiFlag(cmd *cobra.Command) func() *adminAPI {
 	addr := cmd.Flags().String("addr", "", "admin address `host:port` of the balancer (env LB_ADDR; else ui.addr as lb run here would take it)")
-	return func() *balancer { return a.balancer(*addr) }
+	return func() *adminAPI { return a.api(*addr) }
 }
 
-func (a *app) balancer(addr string) *balancer {
-	return &balancer{addr: dialable(cmp.Or(addr, a.getenv("LB_ADDR"), a.uiAddr())), token: a.getenv("LB_TOKEN")}
+func (a *app) api(addr string) *adminAPI {
+	return &adminAPI{addr: dialable(cmp.Or(addr, a.getenv("LB_ADDR"), a.uiAddr())), token: a.getenv("LB_TOKEN")}
 }
 
 // uiAddr is ui.addr as the variables and LB_CONFIG have it, so that a health
@@ -55,7 +55,7 @@ func dialable(addr string) string {
 }
 
 // do sends a GET and returns the status and the body.
-func (b *balancer) do(ctx context.Context, path string) (int, []byte, error) {
+func (b *adminAPI) do(ctx context.Context, path string) (int, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.addr+path, nil)
@@ -83,19 +83,19 @@ func (b *balancer) do(ctx context.Context, path string) (int, []byte, error) {
 }
 
 // get reads path into v.
-func (b *balancer) get(ctx context.Context, path string, v any) error {
+func (b *adminAPI) get(ctx context.Context, path string, v any) error {
 	status, body, err := b.do(ctx, path)
 	if err != nil {
 		return err
 	}
 	if status != http.StatusOK {
+		var p admin.Problem
+		if json.Unmarshal(body, &p) != nil || p.Detail == "" {
+			return fail(exitFailed, fmt.Errorf("%s at %s answers %d", path, b.addr, status), "is that the admin listener of lb?")
+		}
 		code := exitFailed
 		if status == http.StatusNotFound {
 			code = exitNotFound
-		}
-		var p admin.Problem
-		if json.Unmarshal(body, &p) != nil || p.Detail == "" {
-			return fail(code, fmt.Errorf("%s at %s answers %d", path, b.addr, status), "is that the admin listener of lb?")
 		}
 		return fail(code, errors.New(p.Detail), p.Hint)
 	}
@@ -114,7 +114,7 @@ func (a *app) completeService(cmd *cobra.Command, args []string, _ string) ([]st
 	ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
 	defer cancel()
 	var services []admin.Service
-	_ = a.balancer(addr).get(ctx, "/api/v1/services", &services) // no balancer, no names
+	_ = a.api(addr).get(ctx, "/api/v1/services", &services) // no balancer, no names
 	names := make([]string, len(services))
 	for i, s := range services {
 		names[i] = s.Name

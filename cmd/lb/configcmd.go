@@ -11,14 +11,14 @@ func (a *app) configCommand() *cobra.Command {
 		Use:     "config",
 		GroupID: "tools",
 		Short:   "Show the configuration, or all options",
-		Args:    usage(cobra.NoArgs),
+		Args:    noArgs,
 	}
 	show := &cobra.Command{
 		Use:     "show",
 		Short:   "Show the configuration as lb run would use it",
 		Long:    "Show every option as lb run would use it with the same flags, variables and file.\nSecrets are redacted.",
 		Example: "  lb config show --sources\n  lb config show --config lb.yaml --json",
-		Args:    usage(cobra.NoArgs),
+		Args:    noArgs,
 	}
 	sources := show.Flags().Bool("sources", false, "say where each value came from")
 	asJSON := show.Flags().Bool("json", false, "print JSON, with sources")
@@ -43,7 +43,7 @@ func (a *app) configCommand() *cobra.Command {
 	cmd.AddCommand(show, &cobra.Command{
 		Use:   "reference",
 		Short: "Print all options as Markdown",
-		Args:  usage(cobra.NoArgs),
+		Args:  noArgs,
 		RunE:  func(*cobra.Command, []string) error { reference(a.out); return nil },
 	})
 	return cmd

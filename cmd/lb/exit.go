@@ -5,21 +5,44 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/spf13/cobra"
 )
 
 // Exit codes are part of the interface: scripts and pipelines branch on them.
-// docs: `lb help exit-codes`.
 const (
 	exitOK          = 0
-	exitFailed      = 1 // failure at run time, or at the start of lb run; lb health: not healthy
-	exitUsage       = 2 // usage, invalid configuration or document
+	exitFailed      = 1
+	exitUsage       = 2
 	exitNotFound    = 3
-	exitConflict    = 4   // a CAS was lost; lb run: requests were cut at the drain's deadline
-	exitUnreachable = 5   // Consul or the balancer does not answer
-	exitTimeout     = 6   // --timeout reached
-	exitRolledBack  = 7   // the rollout was rolled back while waiting
-	exitInterrupted = 130 // a second signal
+	exitConflict    = 4
+	exitUnreachable = 5
+	exitTimeout     = 6
+	exitInterrupted = 130
 )
+
+var exitCodes = []struct {
+	code    int
+	meaning string
+}{
+	{exitOK, "all is well; lb run: drained, nothing was cut"},
+	{exitFailed, "failure at run time; lb run: it could not start; lb health: not healthy"},
+	{exitUsage, "usage, invalid configuration, invalid document"},
+	{exitNotFound, "no such service, key or document"},
+	{exitConflict, "someone else changed the document meanwhile; lb run: requests were cut at the end of the drain"},
+	{exitUnreachable, "Consul or the balancer does not answer"},
+	{exitTimeout, "the balancer did not apply the document in time (--wait)"},
+	{exitInterrupted, "a second signal forced the stop"},
+}
+
+func exitCodesTopic() *cobra.Command {
+	var b strings.Builder
+	b.WriteString("Exit codes:\n")
+	for _, e := range exitCodes {
+		fmt.Fprintf(&b, "\n  %3d  %s", e.code, e.meaning)
+	}
+	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: b.String()}
+}
 
 // exitError is an error that knows its exit code and how to get out of it.
 type exitError struct {
@@ -64,16 +87,33 @@ func report(w io.Writer, err error) int {
 	return code
 }
 
-func flatten(err error) []error {
-	if e, ok := err.(*exitError); ok {
-		return flatten(e.err)
+// several are independent mistakes, each reported on its own. Other joined
+// errors are one mistake with several causes.
+type several []error
+
+// together returns the errors that are not nil as one; nil for none.
+func together(errs []error) error {
+	var out several
+	for _, err := range errs {
+		out = append(out, flatten(err)...)
 	}
-	if j, ok := err.(interface{ Unwrap() []error }); ok {
-		var out []error
-		for _, e := range j.Unwrap() {
-			out = append(out, flatten(e)...)
-		}
-		return out
+	if out == nil {
+		return nil
+	}
+	return out
+}
+
+func (s several) Error() string   { return errors.Join(s...).Error() }
+func (s several) Unwrap() []error { return s }
+
+func flatten(err error) []error {
+	switch e := err.(type) {
+	case nil:
+		return nil
+	case *exitError:
+		return flatten(e.err)
+	case several:
+		return e
 	}
 	return []error{err}
 }

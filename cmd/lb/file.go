@@ -4,58 +4,96 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
-	"github.com/goccy/go-yaml/printer"
 	"github.com/goccy/go-yaml/token"
 )
 
 // fileValue is one value of the configuration file.
 type fileValue struct {
-	text    string // a list is joined with commas
-	at      string // file:line:column
-	excerpt string // the lines around it, with a caret
+	text  string // a list is joined with commas
+	at    string // file:line:column of the key
+	token *token.Token
 }
 
-// parseFile reads a YAML (or JSON) configuration file into values by option
-// key. Keys may be nested, dotted, or both. The error joins every mistake, each
-// with its place; what is right is returned all the same.
-func parseFile(name string, data []byte) (map[string]*fileValue, error) {
+// file is a configuration file as it was read.
+type file struct {
+	name   string
+	lines  []string
+	values map[string]*fileValue // by option key
+	errs   []error
+}
+
+// parseFile reads a YAML (or JSON) configuration file. Keys may be nested,
+// dotted, or both. Every mistake is in errs with its place; what is right is in
+// values all the same.
+func parseFile(name string, data []byte) *file {
+	r := &file{name: name, lines: strings.Split(string(data), "\n"), values: map[string]*fileValue{}}
 	f, err := parser.ParseBytes(data, 0)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		r.errs = append(r.errs, r.syntax(err))
+		return r
 	}
-	r := fileReader{name: name, values: map[string]*fileValue{}}
 	for _, doc := range f.Docs {
 		if doc.Body != nil {
 			r.read("", doc.Body)
 		}
 	}
-	return r.values, errors.Join(r.errs...)
+	return r
 }
 
-type fileReader struct {
-	name   string
-	values map[string]*fileValue
-	errs   []error
-}
-
-func (r *fileReader) at(t *token.Token) string {
+func (r *file) at(t *token.Token) string {
 	return fmt.Sprintf("%s:%d:%d", r.name, t.Position.Line, t.Position.Column)
 }
 
-func (r *fileReader) bad(t *token.Token, format string, args ...any) {
-	r.errs = append(r.errs, fmt.Errorf("%s: %s\n%s", r.at(t), fmt.Sprintf(format, args...), excerpt(t)))
+func (r *file) bad(t *token.Token, format string, args ...any) {
+	r.errs = append(r.errs, &mistake{file: r, token: t, text: fmt.Sprintf("%s: %s", r.at(t), fmt.Sprintf(format, args...))})
 }
 
-func excerpt(t *token.Token) string {
-	var p printer.Printer
-	return p.PrintErrorToken(t, false)
+// mistake is an error with a place in the file. It shows that line alone, and
+// in it no secret.
+type mistake struct {
+	file  *file
+	token *token.Token
+	text  string
+}
+
+func (m *mistake) Error() string {
+	n := m.token.Position.Line
+	if n < 1 || n > len(m.file.lines) {
+		return m.text
+	}
+	line := strings.TrimRight(m.file.lines[n-1], "\r")
+	for _, o := range options {
+		if !o.secret {
+			continue
+		}
+		v, last := m.file.values[o.key], o.key[strings.LastIndex(o.key, ".")+1:]
+		if v != nil && v.text != "" && strings.Contains(line, v.text) || strings.Contains(line, last) {
+			return m.text
+		}
+	}
+	head := fmt.Sprintf("%5d | ", n)
+	return fmt.Sprintf("%s\n%s%s\n%s^", m.text, head, line, strings.Repeat(" ", len(head)+max(0, m.token.Position.Column-1)))
+}
+
+// syntax makes the parser's error one of ours.
+func (r *file) syntax(err error) error {
+	e, ok := errors.AsType[interface {
+		error
+		GetToken() *token.Token
+		GetMessage() string
+	}](err)
+	if !ok || e.GetToken() == nil {
+		return fmt.Errorf("%s: %w", r.name, err)
+	}
+	return &mistake{file: r, token: e.GetToken(), text: fmt.Sprintf("%s: %s", r.at(e.GetToken()), e.GetMessage())}
 }
 
 // read walks one node; key is that of the mappings around it.
-func (r *fileReader) read(key string, n ast.Node) {
+func (r *file) read(key string, n ast.Node) {
 	switch n := n.(type) {
 	case *ast.MappingNode:
 		for _, v := range n.Values {
@@ -69,7 +107,7 @@ func (r *fileReader) read(key string, n ast.Node) {
 	}
 }
 
-func (r *fileReader) entry(key string, n *ast.MappingValueNode) {
+func (r *file) entry(key string, n *ast.MappingValueNode) {
 	t := n.Key.GetToken()
 	if key != "" {
 		key += "."
@@ -105,10 +143,10 @@ func (r *fileReader) entry(key string, n *ast.MappingValueNode) {
 		r.bad(t, "%s is set twice, first at %s", key, old.at)
 		return
 	}
-	r.values[key] = &fileValue{text: text, at: r.at(t), excerpt: excerpt(n.Value.GetToken())}
+	r.values[key] = &fileValue{text: text, at: r.at(t), token: n.Value.GetToken()}
 }
 
-func (r *fileReader) unknown(t *token.Token, key string) {
+func (r *file) unknown(t *token.Token, key string) {
 	keys := make([]string, len(options))
 	for i, o := range options {
 		keys[i] = o.key

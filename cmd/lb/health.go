@@ -19,12 +19,12 @@ func (a *app) healthCommand() *cobra.Command {
 		Short:   "Ask a running balancer whether it lives, for HEALTHCHECK",
 		Long:    "Ask the balancer whether it lives, or with --ready whether it may get traffic.\nThe exit code is 0 or 1.",
 		Example: "  lb health --ready --quiet\n  HEALTHCHECK CMD [\"/lb\", \"health\", \"--ready\", \"--quiet\"]",
-		Args:    usage(cobra.NoArgs),
+		Args:    noArgs,
 	}
 	ready := cmd.Flags().Bool("ready", false, "ask whether it may get traffic (routes loaded, not draining)")
 	quiet := cmd.Flags().Bool("quiet", false, "print nothing when all is well")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON (with --ready)")
-	lb := a.balancerFlag(cmd)
+	lb := a.apiFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		path := "/health"
 		if *ready {

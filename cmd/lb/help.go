@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -34,7 +33,7 @@ func help(cmd *cobra.Command, _ []string) {
 		commands(w, cmd, "")
 	}
 	if !cmd.HasParent() { // its flags are those of lb run
-		fmt.Fprintf(w, "\nFlags may have one dash or two. lb COMMAND --help tells more, lb run --help all options.\n")
+		fmt.Fprintf(w, "\nFlags may have one dash or two. lb COMMAND --help tells more, lb run --help all options,\nlb help exit-codes what the exit codes mean.\n")
 		return
 	}
 	own, shown := "Flags:", false
@@ -135,5 +134,3 @@ func reference(w io.Writer) {
 		}
 	}
 }
-
-func quote(s string) string { return strconv.Quote(s) }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,10 +32,8 @@ func load(g given) (Config, error) {
 			env[name] = value
 		}
 	}
-	file, err := parseFile(g.name, g.file)
-	if err != nil {
-		errs = append(errs, err)
-	}
+	file := parseFile(g.name, g.file)
+	errs = append(errs, file.errs...)
 	known := slices.Clone(notOptions)
 	for _, o := range options {
 		known = append(known, o.env())
@@ -46,8 +43,8 @@ func load(g given) (Config, error) {
 			text, source = flag, "flag --"+o.key
 		case has(env, o.env()):
 			text, source = env[o.env()], "env "+o.env()
-		case file[o.key] != nil:
-			text, source = file[o.key].text, file[o.key].at
+		case file.values[o.key] != nil:
+			text, source = file.values[o.key].text, file.values[o.key].at
 		case env[o.fallback] != "":
 			text, source = env[o.fallback], "env "+o.fallback
 			if o.from != nil {
@@ -66,8 +63,8 @@ func load(g given) (Config, error) {
 				shown = redacted
 			}
 			err = fmt.Errorf("%s = %q (%s): %w", o.key, shown, source, err)
-			if v := file[o.key]; v != nil && source == v.at {
-				err = fmt.Errorf("%w\n%s", err, v.excerpt)
+			if v := file.values[o.key]; v != nil && source == v.at {
+				err = &mistake{file: file, token: v.token, text: err.Error()}
 			}
 			errs = append(errs, err)
 		}
@@ -82,7 +79,7 @@ func load(g given) (Config, error) {
 	for _, name := range names {
 		errs = append(errs, fmt.Errorf("%s: no option has this variable%s", name, didYouMean(name, known)))
 	}
-	return cfg, errors.Join(append(errs, cfg.Validate()...)...)
+	return cfg, together(append(errs, cfg.Validate()...))
 }
 
 func has(m map[string]string, key string) bool { _, ok := m[key]; return ok }

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -55,8 +56,8 @@ func (a *app) root() *cobra.Command {
 		&cobra.Group{ID: "canary", Title: "Canary:"}, &cobra.Group{ID: "tools", Title: "Tools:"})
 	run := a.runCommand("run")
 	root.RunE = a.runner(root)
-	root.AddCommand(run, a.devCommand(), a.routesCommand(), a.healthCommand(),
-		a.configCommand(), a.versionCommand())
+	root.AddCommand(run, a.devCommand(), a.routesCommand(), a.healthCommand(), a.canaryCommand(),
+		a.validateCommand(), a.configCommand(), a.versionCommand(), exitCodesTopic())
 	root.SetHelpCommandGroupID("tools")
 	root.SetCompletionCommandGroupID("tools")
 	root.SetHelpFunc(help)
@@ -73,7 +74,15 @@ func (a *app) noCommand(cmd *cobra.Command, args []string) error {
 	for _, c := range cmd.Commands() {
 		names = append(names, c.Name())
 	}
-	return fail(exitUsage, errors.New("unknown command "+quote(args[0])+didYouMean(args[0], names)), "lb help lists the commands")
+	return fail(exitUsage, errors.New("unknown command "+strconv.Quote(args[0])+didYouMean(args[0], names)), "lb help lists the commands")
+}
+
+// noArgs refuses arguments.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return fail(exitUsage, errors.New("unexpected argument "+strconv.Quote(args[0])), "usage: "+cmd.UseLine()+"; the value of a flag that is true or false follows a =")
 }
 
 // usage makes an error of cobra's about arguments one of ours.
@@ -134,7 +143,7 @@ func (a *app) flags(cmd *cobra.Command, prefixes ...string) func() (Config, erro
 	values := map[string]string{}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	file := fs.String("config", "", "YAML file with options (env LB_CONFIG)")
+	file := fs.String("config", "", "YAML `file` with options (env LB_CONFIG)")
 	for _, o := range options {
 		if !slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(o.key, p) }) {
 			continue
@@ -177,7 +186,7 @@ func (a *app) runCommand(name string) *cobra.Command {
 		Short:   "Balance until a signal",
 		Long:    "Follow Consul and serve until SIGINT or SIGTERM, which drains: others are told\nthat this balancer leaves, and requests in flight finish. A second signal forces.\n\nEvery option can be a flag, a variable or a line of the configuration file; they\ncount in this order.",
 		Example: "  lb run\n  lb run --config lb.yaml --log.level debug\n  LB_REGISTRY_CONSUL_ADDR=10.0.0.5:8500 lb run",
-		Args:    usage(cobra.NoArgs),
+		Args:    noArgs,
 	}
 	cmd.RunE = a.runner(cmd)
 	return cmd
@@ -203,7 +212,7 @@ func (a *app) devCommand() *cobra.Command {
 		Short:   "Try it: Consul, demo instances, load and balancer in one process",
 		Long:    "Run a stand-in for Consul, a demo service with three instances (two stable, one\ncanary), a light load and the balancer in one process, and say what to try.",
 		Example: "  lb dev\n  lb dev --service shop",
-		Args:    usage(cobra.NoArgs),
+		Args:    noArgs,
 	}
 	service := cmd.Flags().String("service", "web", "name of the demo service")
 	load := a.flags(cmd, "")
@@ -246,7 +255,7 @@ func untilSignal(ctx context.Context, log hclog.Logger, serve func(context.Conte
 // logger writes what the program has to say to a.err.
 func (a *app) logger(l Log) hclog.Logger {
 	color := hclog.ColorOff
-	if l.Format == "auto" && a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb" {
+	if _, file := a.err.(*os.File); file && l.Format == "auto" && a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb" {
 		color = hclog.AutoColor // only on a terminal
 	}
 	return hclog.New(&hclog.LoggerOptions{

@@ -17,11 +17,11 @@ func (a *app) routesCommand() *cobra.Command {
 		GroupID: "look",
 		Short:   "Show the routing table of a running balancer",
 		Example: "  lb routes\n  lb routes --service web --json",
-		Args:    usage(cobra.NoArgs),
+		Args:    noArgs,
 	}
 	service := cmd.Flags().String("service", "", "only routes of this `service`")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, as /api/v1/routes answers")
-	lb := a.balancerFlag(cmd)
+	lb := a.apiFlag(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("service", func(cmd *cobra.Command, _ []string, text string) ([]string, cobra.ShellCompDirective) {
 		return a.completeService(cmd, nil, text)
 	})

@@ -42,7 +42,7 @@ func (a *app) versionCommand() *cobra.Command {
 		Use:     "version",
 		GroupID: "tools",
 		Short:   "Print the version",
-		Args:    usage(cobra.NoArgs),
+		Args:    noArgs,
 	}
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(*cobra.Command, []string) error {
