@@ -116,7 +116,7 @@ func (a *agent) client(token string) *Client {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	c.kvWait = time.Second
+	c.kvWait = 300 * time.Millisecond
 	a.t.Cleanup(c.Close)
 	return c
 }

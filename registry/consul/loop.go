@@ -54,6 +54,7 @@ type loop struct {
 	follows map[string]*follow
 	extra   map[string]bool
 	catalog map[string]bool // services in the catalog: whether a tag has the prefix; nil: not read yet
+	tags    map[string][]string
 	snap    *registry.Snapshot
 	changed bool // snap was not published yet
 	resumed bool
@@ -81,7 +82,6 @@ func newLoop(ctx context.Context, w *Watcher, publish func(*registry.Snapshot)) 
 		mode:    Streams,
 	}
 	w.mu.Lock()
-	l.extra = w.extra
 	for svc := range w.resumed.All() {
 		l.follows[svc.Name] = &follow{name: svc.Name, svc: svc}
 		l.resumed, l.changed = true, true
@@ -101,9 +101,9 @@ func (l *loop) do(f func()) {
 
 func (l *loop) run() {
 	l.wg.Go(func() { l.catalogQuery().run(l.ctx) })
+	asked, woken := l.w.asked.wait(), l.w.client.woken.wait()
+	l.refollow()
 	for {
-		asked, woken := l.w.asked.wait(), l.w.client.woken.wait()
-		l.refollow()
 		again := l.settle()
 		var timer <-chan time.Time
 		if !again.IsZero() {
@@ -116,7 +116,10 @@ func (l *loop) run() {
 			f()
 		case <-timer:
 		case <-asked:
+			asked = l.w.asked.wait()
+			l.refollow()
 		case <-woken:
+			woken = l.w.client.woken.wait()
 			l.recovered()
 		}
 	}
@@ -172,8 +175,15 @@ func (l *loop) onCatalog(services map[string][]string, meta *api.QueryMeta) {
 	for _, f := range l.follows {
 		if !l.catalog[f.name] && !l.extra[f.name] {
 			l.suspect(f)
+			continue
+		}
+		old, was := l.tags[f.name]
+		tags, is := services[f.name]
+		if l.mode == Bell && (was != is || !slices.Equal(old, tags)) {
+			f.ask = now
 		}
 	}
+	l.tags = services
 	if l.catalogAt.IsZero() {
 		l.catalogAt = now
 		l.picture = map[string]bool{}
@@ -197,9 +207,6 @@ func (l *loop) refollow() {
 	l.w.mu.Lock()
 	extra := l.w.extra
 	l.w.mu.Unlock()
-	if maps.Equal(extra, l.extra) && l.catalog != nil {
-		return
-	}
 	old := l.extra
 	l.extra = extra
 	for name := range extra {
@@ -260,21 +267,23 @@ func (l *loop) onStream(f *follow, r reading, meta *api.QueryMeta) {
 		l.suspect(f)
 		return
 	}
+	f.ask = time.Time{}
 	l.accept(f, r, meta.LastIndex)
 }
 
-// accept makes r what is known of f.
+// accept makes r what is known of f. A read that was asked for meanwhile is not
+// forgotten.
 func (l *loop) accept(f *follow, r reading, index uint64) {
 	now := time.Now()
 	if f.svc != nil && f.svc.Hold != "" {
 		l.w.log.Info("service is no longer held", "service", f.name, "instances", len(r.svc.Instances))
 	}
-	f.fresh, f.doubt, f.ask, f.tries = true, time.Time{}, time.Time{}, 0
+	f.fresh, f.doubt, f.tries = true, time.Time{}, 0
 	f.strict, f.denied = false, false
 	if len(r.svc.Instances) > 0 {
 		f.index, f.seen = index, now
 	}
-	if l.mode == Bell {
+	if l.mode == Bell && f.ask.IsZero() {
 		f.ask = now.Add(l.w.cfg.Sweep)
 	}
 	if !sameService(f.svc, r.svc) {
@@ -310,7 +319,9 @@ func (l *loop) retry(f *follow) {
 			open++
 		}
 	}
-	f.ask = time.Now().Add(retryIn(f.tries, open))
+	if f.ask.IsZero() {
+		f.ask = time.Now().Add(retryIn(f.tries, open))
+	}
 }
 
 // retryIn is when to ask again about one of open services that cannot be settled:
@@ -376,6 +387,7 @@ func (l *loop) settle() (again time.Time) {
 	if due := l.readAll(now); !due.IsZero() && (again.IsZero() || due.Before(again)) {
 		again = due
 	}
+	l.w.status.Store(l.report())
 	full := l.full(now)
 	if l.changed && (full || l.resumed) || full && !l.w.Ready() {
 		l.changed = false
@@ -384,7 +396,6 @@ func (l *loop) settle() (again time.Time) {
 	if full && !l.w.Ready() {
 		close(l.w.first)
 	}
-	l.w.status.Store(l.report())
 	return again
 }
 

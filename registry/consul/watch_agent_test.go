@@ -236,7 +236,7 @@ func TestPermissionLost(t *testing.T) {
 				}
 				c := a.client(secret)
 				registerOurselves(t, c)
-				cfg := WatchConfig{Wait: time.Second}
+				cfg := WatchConfig{Wait: 300 * time.Millisecond}
 				if mode == Bell {
 					cfg.MaxStreams = 1
 				}
