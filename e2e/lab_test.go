@@ -288,23 +288,26 @@ func (l *lab) must(method, path, body string) string {
 func (l *lab) kvPut(key, value string) { l.t.Helper(); l.must("PUT", "/v1/kv/"+key, value) }
 func (l *lab) kvDelete(key string)     { l.t.Helper(); l.must("DELETE", "/v1/kv/"+key, "") }
 
-// ids returns the service IDs registered with the agent whose port is that of addr.
-func (l *lab) id(addr string) string {
+// id waits for the service that is registered at addr and returns its ID.
+func (l *lab) id(addr string) (id string) {
 	l.t.Helper()
-	var services map[string]struct {
-		ID   string
-		Port int
-	}
-	if err := json.Unmarshal([]byte(l.must("GET", "/v1/agent/services", "")), &services); err != nil {
-		l.t.Fatal(err)
-	}
-	for id, s := range services {
-		if strings.HasSuffix(addr, fmt.Sprintf(":%d", s.Port)) {
-			return id
+	eventually(l.t, 5*time.Second, "a service is registered at "+addr, func() error {
+		var services map[string]struct{ Port int }
+		body, err := l.call("GET", "/v1/agent/services", "")
+		if err != nil {
+			return err
 		}
-	}
-	l.t.Fatalf("no service of the agent listens on %s", addr)
-	return ""
+		if err := json.Unmarshal([]byte(body), &services); err != nil {
+			return err
+		}
+		for id = range services {
+			if strings.HasSuffix(addr, fmt.Sprintf(":%d", services[id].Port)) {
+				return nil
+			}
+		}
+		return fmt.Errorf("none of %d services", len(services))
+	})
+	return id
 }
 
 // quantiles prints and returns p50, p99 and max of the durations.
