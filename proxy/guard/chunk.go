@@ -12,7 +12,7 @@ type chunks struct {
 	size     int // octets of the trailers so far
 }
 
-// largest digits of a chunk's size: net/http reads as many.
+// sizeDigits are the most a chunk's size may have: net/http reads as many.
 const sizeDigits = 16
 
 // line cuts the next line, without its CRLF, off b. It is nil as long as b

@@ -299,7 +299,7 @@ func (c *Conn) fill(p []byte) (n int, err error) {
 	m, err := c.Conn.Read(c.buf[c.w:])
 	c.w += m
 	if m > 0 {
-		err = nil // it will come again
+		err = nil
 	} else if c.headOverdue(err) {
 		err = nil
 		c.reject(refuse(http.StatusRequestTimeout, "the head was not complete after %v", c.options.ReadHeader))
@@ -308,15 +308,16 @@ func (c *Conn) fill(p []byte) (n int, err error) {
 }
 
 // fillBody reads what passes as it is.
-func (c *Conn) fillBody(p []byte) (int, error) {
+func (c *Conn) fillBody(p []byte) (n int, err error) {
 	if c.state == atTunnel {
-		return c.Conn.Read(p)
+		n, err = c.Conn.Read(p)
+	} else {
+		n, err = c.Conn.Read(p[:min(int64(len(p)), c.left)])
+		c.passed(n)
 	}
-	n, err := c.Conn.Read(p[:min(int64(len(p)), c.left)])
 	if n > 0 {
-		err = nil
+		err = nil // it will come again
 	}
-	c.passed(n)
 	return n, err
 }
 

@@ -34,7 +34,9 @@ func (c *input) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	n := copy(p, c.in[:min(len(c.in), c.step())])
-	c.in = c.in[n:]
+	if c.in = c.in[n:]; len(c.in) == 0 && n%2 == 0 {
+		return n, io.EOF // as crypto/tls may
+	}
 	return n, nil
 }
 
@@ -350,6 +352,10 @@ func TestHandedOn(t *testing.T) {
 		"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\na\r\n0123456789\r\n0\r\n\r\n")
 	f("POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\nX: y\r\n\r\n",
 		"POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nSec-WebSocket-Key: k\r\nX: y\r\n\r\n")
+	f("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", // no key
+		"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\n\r\n")
+	f("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgraded\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgraded\r\nSec-WebSocket-Key: k\r\n\r\n")
 	f("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: WebSocket\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n",
 		"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Key: k\r\n\r\n")
 }
