@@ -40,7 +40,9 @@ func (b *Budget) Spend(service string, now time.Time) bool {
 }
 
 // Forget drops what is known of a service that left.
-func (b *Budget) Forget(service string) { b.services.drop(service) }
+func (b *Budget) Forget(service string) {
+	b.services.edit(func(d *draft[*spending]) { d.drop(service) })
+}
 
 func (b *Budget) of(service string, now time.Time) *spending {
 	if s, ok := b.services.get(service); ok {

@@ -113,7 +113,7 @@ func (m *Metrics) Ejected(service string, because Class) {
 
 // Forget deletes the series of a service that left.
 func (m *Metrics) Forget(service string) {
-	m.services.drop(service)
+	m.services.edit(func(d *draft[*serviceMetrics]) { d.drop(service) })
 	for _, v := range m.vectors {
 		v.DeletePartialMatch(prometheus.Labels{"service": service})
 	}

@@ -27,34 +27,48 @@ func (r *readMostly[V]) get(key string) (V, bool) {
 }
 
 // orMake returns the value of key, made if there is none.
-func (r *readMostly[V]) orMake(key string, make func() V) V {
-	if v, ok := r.get(key); ok {
-		return v
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if v, ok := r.get(key); ok {
-		return v
-	}
-	m := maps.Clone(r.all())
-	if m == nil {
-		m = map[string]V{}
-	}
-	v := make()
-	m[key] = v
-	r.m.Store(&m)
+func (r *readMostly[V]) orMake(key string, make func() V) (v V) {
+	r.edit(func(d *draft[V]) { v = d.orMake(key, make) })
 	return v
 }
 
-// drop forgets key and returns what it had.
-func (r *readMostly[V]) drop(key string) (V, bool) {
+// edit lets f write, and readers see all that it wrote at once; f may read r
+// but not write it in another way.
+func (r *readMostly[V]) edit(f func(*draft[V])) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	v, ok := r.get(key)
-	if ok {
-		m := maps.Clone(r.all())
-		delete(m, key)
-		r.m.Store(&m)
+	d := draft[V]{m: r.all()}
+	if f(&d); d.own {
+		r.m.Store(&d.m)
 	}
-	return v, ok
+}
+
+// draft is the next state of a readMostly: copied at the first write.
+type draft[V any] struct {
+	m   map[string]V
+	own bool
+}
+
+func (d *draft[V]) copy() {
+	if d.own {
+		return
+	}
+	if d.own, d.m = true, maps.Clone(d.m); d.m == nil {
+		d.m = map[string]V{}
+	}
+}
+
+func (d *draft[V]) orMake(key string, make func() V) V {
+	v, ok := d.m[key]
+	if !ok {
+		d.copy()
+		v = make()
+		d.m[key] = v
+	}
+	return v
+}
+
+func (d *draft[V]) drop(key string) {
+	d.copy()
+	delete(d.m, key)
 }

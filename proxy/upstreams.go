@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"cmp"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -39,12 +38,20 @@ type Upstreams struct {
 	start  time.Time
 
 	byAddr   readMostly[*instance]
-	services readMostly[*atomic.Int64] // requests in flight
+	services readMostly[*service]
 	turns    readMostly[*atomic.Uint64]
 	troubled atomic.Int64 // ejected instances
 
-	mu   sync.Mutex // guards what follows, instance.arms and every change to ejected; taken before instance.mu
-	seen bool       // a table with a target was in use
+	mu    sync.Mutex // guards what follows and every ejection; taken before any other lock here
+	swaps uint64
+	seen  bool // a table with a ready target was in use
+}
+
+// service is the live state of one service.
+type service struct {
+	name     string
+	inFlight atomic.Int64
+	swap     uint64 // the last one that needed it; guarded by Upstreams.mu
 }
 
 // instance is the live state of one address.
@@ -53,33 +60,34 @@ type instance struct {
 	inFlight atomic.Int64
 	phase    atomic.Uint32 // condition.phase, for reading without the lock
 
-	mu        sync.Mutex // guards what follows; nothing is waited for under it
+	claims atomic.Pointer[[]*claims] // by service: nearly always one
+
+	mu        sync.Mutex // guards condition; nothing is waited for under it
 	condition condition
 
-	claims atomic.Pointer[[]*claims] // by service: nearly always one
-	arms   []*armSet                 // of the table in use
-	ready  bool                      // in the table in use
-	left   time.Duration             // when it ceased to be ready
-	known  bool                      // was ready once
+	// What follows is guarded by Upstreams.mu.
+	swap  uint64        // the last one that had it
+	ready bool          // in the table in use
+	was   bool          // ready in the table before
+	known bool          // was ready once
+	left  time.Duration // when it ceased to be ready
+	arms  []arm         // of the table in use
 }
 
 // claims are the two handles of an instance as one service's.
 type claims struct{ plain, probe Upstream }
 
-// armSet is the ready instances of one arm of one service's part of a route,
-// and the other arms beside it.
-type armSet struct {
-	name   route.ArmName
-	ready  []*instance
-	others []*instance
+// arm is one arm of one service's part of a route.
+type arm struct {
+	part *route.Part
+	name route.ArmName
 }
 
 // Upstream is a claim on one instance.
 type Upstream struct {
 	u       *Upstreams
 	in      *instance
-	service string
-	total   *atomic.Int64
+	service *service
 	probe   bool
 }
 
@@ -159,8 +167,8 @@ func (u *Upstreams) set(in *instance, p phase) {
 
 // Room reports whether the service may have another request in flight.
 func (u *Upstreams) Room(service string) bool {
-	n, ok := u.services.get(service)
-	return !ok || n.Load() < int64(u.limits.InFlightTotal)
+	s, ok := u.services.get(service)
+	return !ok || s.inFlight.Load() < int64(u.limits.InFlightTotal)
 }
 
 // Turn returns the next number of the named sequence, starting at 0.
@@ -178,7 +186,7 @@ func (u *Upstreams) Turn(sequence string) uint64 {
 func (u *Upstreams) Claim(t *route.Target) *Upstream {
 	in, ok := u.byAddr.get(t.Addr)
 	if !ok {
-		in = u.instance(t.Addr)
+		in = u.byAddr.orMake(t.Addr, func() *instance { return &instance{addr: t.Addr} })
 	}
 	cl := in.claimsOf(t.Service)
 	if cl == nil {
@@ -195,7 +203,7 @@ func (u *Upstreams) Claim(t *route.Target) *Upstream {
 		up = &cl.probe
 	}
 	in.inFlight.Add(1)
-	up.total.Add(1)
+	up.service.inFlight.Add(1)
 	return up
 }
 
@@ -204,7 +212,7 @@ func (u *Upstreams) Claim(t *route.Target) *Upstream {
 func (up *Upstream) Release(c Class) {
 	u, in := up.u, up.in
 	in.inFlight.Add(-1)
-	up.total.Add(-1)
+	up.service.inFlight.Add(-1)
 	now := u.now()
 
 	in.mu.Lock()
@@ -222,7 +230,7 @@ func (up *Upstream) Release(c Class) {
 		u.eject(up, c, now)
 	}
 	if back && u.cfg.Ejected != nil {
-		u.cfg.Ejected(up.service, in.addr, 0, c)
+		u.cfg.Ejected(up.service.name, in.addr, 0, c)
 	}
 }
 
@@ -236,7 +244,7 @@ func (u *Upstreams) eject(up *Upstream, class Class, now time.Duration) {
 	var d time.Duration
 	switch {
 	case c.phase == ejected && !up.probe: // another attempt was quicker
-	case c.phase == ejected || in.mayEject(class):
+	case c.phase == ejected || u.mayEject(in, class):
 		d = c.eject(class, now, u.cfg.Rand())
 		u.set(in, ejected)
 	default:
@@ -245,31 +253,42 @@ func (u *Upstreams) eject(up *Upstream, class Class, now time.Duration) {
 	in.mu.Unlock()
 	u.mu.Unlock()
 	if d > 0 && u.cfg.Ejected != nil {
-		u.cfg.Ejected(up.service, in.addr, d, class)
+		u.cfg.Ejected(up.service.name, in.addr, d, class)
 	}
 }
 
 // mayEject asks every arm that in is part of; u.mu is held.
-func (in *instance) mayEject(class Class) bool {
-	out := func(set []*instance) (n int) {
-		for _, i := range set {
-			if phase(i.phase.Load()) == ejected {
-				n++
+func (u *Upstreams) mayEject(in *instance, class Class) bool {
+	for _, a := range in.arms {
+		size, out, others := 0, 0, 0
+		for name := range a.part.Arms {
+			ready := a.part.Arms[name].Ready
+			n := u.countEjected(ready)
+			if route.ArmName(name) == a.name {
+				size, out = len(ready), n
+			} else {
+				others += len(ready) - n
 			}
 		}
-		return n
-	}
-	for _, a := range in.arms {
-		if !mayEject(a.name, len(a.ready), out(a.ready), len(a.others)-out(a.others), class) {
+		if !mayEject(a.name, size, out, others, class) {
 			return false
 		}
 	}
 	return len(in.arms) > 0
 }
 
+func (u *Upstreams) countEjected(targets []*route.Target) (n int) {
+	for _, t := range targets {
+		if in, ok := u.byAddr.get(t.Addr); ok && phase(in.phase.Load()) == ejected {
+			n++
+		}
+	}
+	return n
+}
+
 func (in *instance) claimsOf(service string) *claims {
 	for _, c := range in.allClaims() {
-		if c.plain.service == service {
+		if c.plain.service.name == service {
 			return c
 		}
 	}
@@ -283,23 +302,18 @@ func (in *instance) allClaims() []*claims {
 	return nil
 }
 
-func (u *Upstreams) addClaims(in *instance, service string) *claims {
+func (u *Upstreams) addClaims(in *instance, name string) *claims {
 	u.mu.Lock() // so that no Swap forgets the service in between
 	defer u.mu.Unlock()
-	if c := in.claimsOf(service); c != nil {
+	if c := in.claimsOf(name); c != nil {
 		return c
 	}
-	up := Upstream{u: u, in: in, service: service}
-	up.total = u.services.orMake(service, func() *atomic.Int64 { return new(atomic.Int64) })
+	up := Upstream{u: u, in: in, service: u.services.orMake(name, func() *service { return &service{name: name} })}
 	c := &claims{plain: up, probe: up}
 	c.probe.probe = true
 	all := append(slices.Clone(in.allClaims()), c)
 	in.claims.Store(&all)
 	return c
-}
-
-func (u *Upstreams) instance(addr string) *instance {
-	return u.byAddr.orMake(addr, func() *instance { return &instance{addr: addr} })
 }
 
 // Swap tells Upstreams which table is coming into use; call it before the
@@ -310,116 +324,84 @@ func (u *Upstreams) instance(addr string) *instance {
 func (u *Upstreams) Swap(t *route.Table) (forgotten []string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.byAddr.mu.Lock()
-	defer u.byAddr.mu.Unlock()
-	now := u.now()
-	old := u.byAddr.all()
-	for _, in := range old {
-		in.arms = nil
-	}
-	byAddr := map[string]*instance{}
-	ready := map[*instance]bool{}
-	services := map[string]*atomic.Int64{}
-	for r := range t.Routes() {
-		for _, p := range r.Parts {
-			services[p.Service] = nil
-			addPart(p, old, byAddr, ready)
-		}
-	}
-	for _, in := range byAddr {
-		in.follow(u, ready[in], now)
-	}
-	u.seen = u.seen || len(ready) > 0
-	for addr, in := range old {
-		if byAddr[addr] == nil && in.follow(u, false, now) {
-			byAddr[addr] = in
-		}
-	}
-	u.byAddr.m.Store(&byAddr)
-	return u.keepServices(services, byAddr)
+	u.swaps++
+	now, first := u.now(), !u.seen
+	u.byAddr.edit(func(byAddr *draft[*instance]) {
+		u.services.edit(func(services *draft[*service]) {
+			for r := range t.Routes() {
+				for _, p := range r.Parts {
+					services.orMake(p.Service, func() *service { return &service{name: p.Service} }).swap = u.swaps
+					u.list(p, byAddr)
+				}
+			}
+			for addr, in := range byAddr.m {
+				if !u.follow(in, first, now) {
+					byAddr.drop(addr)
+				}
+			}
+			for name, s := range services.m {
+				if s.swap != u.swaps {
+					services.drop(name)
+					forgotten = append(forgotten, name)
+				}
+			}
+		})
+	})
+	slices.Sort(forgotten)
+	return forgotten
 }
 
-// addPart registers the instances of a part, and beside whom they stand.
-func addPart(p *route.Part, old, byAddr map[string]*instance, ready map[*instance]bool) {
+// list marks the instances of a part as those of the table in use.
+func (u *Upstreams) list(p *route.Part, byAddr *draft[*instance]) {
 	get := func(t *route.Target) *instance {
-		in := cmp.Or(byAddr[t.Addr], old[t.Addr])
-		if in == nil {
-			in = &instance{addr: t.Addr}
+		in := byAddr.orMake(t.Addr, func() *instance { return &instance{addr: t.Addr} })
+		if in.swap != u.swaps {
+			in.swap, in.was, in.ready, in.arms = u.swaps, in.ready, false, in.arms[:0]
 		}
-		byAddr[t.Addr] = in
 		return in
 	}
-	var sets [len(p.Arms)]armSet
-	for a := range p.Arms {
-		sets[a].name = route.ArmName(a)
-		for _, t := range p.Arms[a].Ready {
+	for name := range p.Arms {
+		for _, t := range p.Arms[name].Ready {
 			in := get(t)
-			ready[in] = true
-			in.arms = append(in.arms, &sets[a])
-			sets[a].ready = append(sets[a].ready, in)
+			in.ready, u.seen = true, true
+			in.arms = append(in.arms, arm{p, route.ArmName(name)})
 		}
-		for _, t := range p.Arms[a].Critical {
+		for _, t := range p.Arms[name].Critical {
 			get(t)
-		}
-	}
-	for a := range sets {
-		for b := range sets {
-			if a != b {
-				sets[a].others = append(sets[a].others, sets[b].ready...)
-			}
 		}
 	}
 }
 
 // follow takes note of whether the instance is ready in the table in use, and
-// reports whether one that is in no table must still be kept.
-func (in *instance) follow(u *Upstreams, ready bool, now time.Duration) (keep bool) {
+// reports whether it must be kept.
+func (u *Upstreams) follow(in *instance, first bool, now time.Duration) (keep bool) {
+	listed := in.swap == u.swaps
+	if !listed {
+		in.was, in.ready, in.arms = in.ready, false, nil
+	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	c := &in.condition
 	switch {
-	case ready && !in.ready && c.phase == ejected:
+	case in.ready && !in.was && c.phase == ejected:
 		c.until = min(c.until, now) // Consul's word is newer than ours: probe it
-	case ready && !in.ready && u.seen && (!in.known || now-in.left >= keepGone):
+	case in.ready && !in.was && !first && (!in.known || now-in.left >= keepGone):
 		c.warm(now)
 		u.set(in, warming)
-	case !ready && in.ready:
+	case !in.ready && in.was:
 		in.left = now
 	}
-	in.ready = ready
-	in.known = in.known || ready
-	keep = in.inFlight.Load() > 0 || in.known && now-in.left < keepGone
-	if !keep && !ready {
+	in.known = in.known || in.ready
+	recent := in.ready || in.inFlight.Load() > 0 || in.known && now-in.left < keepGone
+	if !recent {
 		u.set(in, steady) // so that Calm counts it no longer
 	}
+	if keep = recent || listed; keep {
+		for _, cl := range in.allClaims() {
+			cl.plain.service.swap = u.swaps
+		}
+	}
 	return keep
-}
-
-// keepServices keeps the counters of the services of the table in use, and of
-// those that a kept instance still counts for.
-func (u *Upstreams) keepServices(services map[string]*atomic.Int64, byAddr map[string]*instance) (forgotten []string) {
-	u.services.mu.Lock()
-	defer u.services.mu.Unlock()
-	for _, in := range byAddr {
-		for _, c := range in.allClaims() {
-			services[c.plain.service] = c.plain.total
-		}
-	}
-	for name, n := range u.services.all() {
-		if _, ok := services[name]; ok {
-			services[name] = n
-		} else {
-			forgotten = append(forgotten, name)
-		}
-	}
-	for name, n := range services {
-		if n == nil {
-			services[name] = new(atomic.Int64)
-		}
-	}
-	u.services.m.Store(&services)
-	slices.Sort(forgotten)
-	return forgotten
 }
 
 // UpstreamState is the live state of one instance, for people.
@@ -442,7 +424,7 @@ func (u *Upstreams) Snapshot() []UpstreamState {
 	for addr, in := range u.byAddr.all() {
 		s := UpstreamState{Addr: addr, InFlight: int(in.inFlight.Load()), Services: []string{}}
 		for _, c := range in.allClaims() {
-			s.Services = append(s.Services, c.plain.service)
+			s.Services = append(s.Services, c.plain.service.name)
 		}
 		in.mu.Lock()
 		c := in.condition

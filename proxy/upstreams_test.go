@@ -370,7 +370,7 @@ func BenchmarkSwap(b *testing.B) {
 	var lines strings.Builder
 	for s := range 10_000 {
 		for i := range 5 {
-			fmt.Fprintf(&lines, "s%d i%d 10.%d.%d.%d:80 passing h%d.test/\n", s, i, s/256, s%256, i, s)
+			fmt.Fprintf(&lines, "s%d i%d 10.%d.%d.%d:80 passing urlprefix-h%d.test/\n", s, i, s/256, s%256, i, s)
 		}
 	}
 	tab := table(b, lines.String())
