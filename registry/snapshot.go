@@ -3,6 +3,7 @@ package registry
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"iter"
 	"slices"
 	"strings"
@@ -142,15 +143,24 @@ func (s *Snapshot) MarshalJSON() ([]byte, error) {
 	return json.Marshal(j)
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote.
+// UnmarshalJSON reads what MarshalJSON wrote. Services without a name and
+// services named twice are errors.
 func (s *Snapshot) UnmarshalJSON(b []byte) error {
 	var j snapshotJSON
 	if err := json.Unmarshal(b, &j); err != nil {
 		return err
 	}
-	*s = *New(j.Services...)
-	for _, svc := range s.services {
+	seen := make(map[string]bool, len(j.Services))
+	for i, svc := range j.Services {
+		if svc == nil || svc.Name == "" {
+			return fmt.Errorf("snapshot: services[%d] has no name", i)
+		}
+		if seen[svc.Name] {
+			return fmt.Errorf("snapshot: services[%d]: %q is there twice", i, svc.Name)
+		}
+		seen[svc.Name] = true
 		svc.Normalize()
 	}
+	*s = *New(j.Services...)
 	return nil
 }
