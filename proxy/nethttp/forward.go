@@ -98,7 +98,6 @@ func (x *exchange) attempt() (f fault, sent bool) {
 			s.foundOpen(l, x.reply.hint, start)
 			return fault{}, sent
 		}
-		x.body.stop()
 		f := x.faultOf(err, l)
 		x.drop()
 		clear(x.w.Header())
@@ -183,13 +182,15 @@ func (x *exchange) dialFault(err error) fault {
 }
 
 // faultOf says what an error on l means: the client's fault, or its going,
-// shows there too.
+// shows there too. It stops the body, which may end the request's context, so
+// it looks at that first.
 func (x *exchange) faultOf(err error, l *link) fault {
-	b := &x.body
-	if b.failed != nil {
-		return x.clientFault(b.failed)
-	}
-	if f, ok := x.ended(); ok {
+	f, ended := x.ended()
+	x.body.stop()
+	switch {
+	case x.body.failed != nil:
+		return x.clientFault(x.body.failed)
+	case ended:
 		return f
 	}
 	err = fmt.Errorf("%s: %w", l.site.addr, err)

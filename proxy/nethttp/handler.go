@@ -83,9 +83,10 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	if r.TLS != nil {
 		o.Scheme = "https"
 	}
+	x.body.begin(x)
 	if r.ProtoMajor == 2 {
 		x.c.h2.Store(true)
-	} else if x.body.begin(x); x.body.exists {
+	} else if x.body.exists {
 		_ = x.rc.EnableFullDuplex() // or an early response waits for the whole upload
 	}
 	return x
@@ -221,7 +222,7 @@ func (x *exchange) writeHead(status int, last bool) {
 		last = true
 		x.c.lingering.Store(true)
 	}
-	if last || x.s.lame.Load() {
+	if last || x.s.lame.Load() || x.s.ctx.Err() != nil {
 		x.w.Header()["Connection"] = []string{"close"}
 	}
 	x.began, x.out.Status = true, status

@@ -224,7 +224,7 @@ func (l *lab) dial() *client {
 		l.t.Fatal(err)
 	}
 	l.t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	return &client{c, bufio.NewReader(c), l.t}
 }
 

@@ -93,7 +93,7 @@ func (s *Server) setup() {
 		Handler:                      s,
 		Protocols:                    &protocols,
 		DisableGeneralOptionsHandler: true,
-		ReadHeaderTimeout:            s.timeouts.ReadHeader,
+		ReadHeaderTimeout:            2 * s.timeouts.ReadHeader, // for a client that says nothing; the guard answers one that begins
 		IdleTimeout:                  s.timeouts.ClientIdle,
 		MaxHeaderBytes:               s.limits.HeaderTotal,
 		ConnState:                    changed,

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -107,8 +106,8 @@ func (b *request) run(l *link) {
 	}
 	b.touched = true
 	if err := b.copy(l); err != nil {
-		if !b.cancelled.Load() {
-			b.failed = err
+		if !b.cancelled.Load() || !isTimeout(err) || !time.Now().Before(b.readAt.at) {
+			b.failed = err // not brought about by stop
 		}
 		l.interrupt()
 		return
@@ -214,7 +213,9 @@ func (b *request) stop() {
 		b.cancelled.Store(true)
 		b.proceed()
 		b.x.link.interrupt()
-		_ = b.x.rc.SetReadDeadline(time.Unix(1, 0))
+		if !b.whole.Load() {
+			_ = b.x.rc.SetReadDeadline(time.Unix(1, 0))
+		}
 	}
 	<-b.done
 	b.done = nil
@@ -241,15 +242,15 @@ func (b *request) finish() bool {
 
 // clientFault says what an error of reading the client's body means.
 func (x *exchange) clientFault(err error) fault {
-	if f, ok := x.ended(); ok {
-		return f
-	}
 	var framing *guard.BodyError
+	f, ended := x.ended() // which every error of a read brings about in HTTP/1
 	switch {
 	case errors.As(err, &framing):
 		return fault{proxy.ClientError, framing.Status, err}
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case isTimeout(err) && f.err != errStopped:
 		return fault{proxy.ClientError, http.StatusRequestTimeout, fmt.Errorf("the client sent nothing of its body for %v", x.s.timeouts.BodyIdle)}
+	case ended:
+		return f
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return fault{class: proxy.ClientGone, err: err}
 	}

@@ -1,0 +1,210 @@
+package nethttp
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"serin/proxy"
+	"serin/route"
+)
+
+func TestWayTo(t *testing.T) {
+	f := func(o *route.Options, allow bool, want way) {
+		t.Helper()
+		if got := wayTo(&route.Target{Addr: "10.0.0.1:8443", Options: o}, allow); got != want {
+			t.Errorf("%+v\n got %+v\nwant %+v", o, got, want)
+		}
+	}
+	f(nil, true, way{addr: "10.0.0.1:8443"})
+	f(&route.Options{TLSSkipVerify: true, Host: "a"}, true, way{addr: "10.0.0.1:8443"})
+	f(&route.Options{Proto: route.HTTPS}, true, way{"10.0.0.1:8443", true, "10.0.0.1", false})
+	f(&route.Options{Proto: route.HTTPS, Host: "dst"}, true, way{"10.0.0.1:8443", true, "10.0.0.1", false})
+	f(&route.Options{Proto: route.HTTPS, Host: "a.test:99", TLSSkipVerify: true}, true, way{"10.0.0.1:8443", true, "a.test", true})
+	f(&route.Options{Proto: route.HTTPS, Host: "a.test", TLSSkipVerify: true}, false, way{"10.0.0.1:8443", true, "a.test", false})
+}
+
+// counting is an instance that counts its connections; idle is how long it
+// keeps an idle one, 0 for ever.
+func counting(t testing.TB, idle time.Duration, response string) (addr string, conns *atomic.Int64) {
+	conns = new(atomic.Int64)
+	return origin(t, func(c net.Conn, br *bufio.Reader) {
+		conns.Add(1)
+		for {
+			if idle > 0 {
+				c.SetReadDeadline(time.Now().Add(idle))
+			}
+			if _, err := readRequest(br); err != nil {
+				return
+			}
+			io.WriteString(c, response)
+		}
+	}), conns
+}
+
+const post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+
+func TestWhoTakesAPooledConnection(t *testing.T) { // F20
+	f := func(name, request, response string, want int64) {
+		t.Helper()
+		addr, conns := counting(t, 0, response)
+		l := lb(t, "", nil, addr)
+		for range 5 {
+			c := l.dial()
+			c.send("%s", request)
+			c.whole("GET")
+			l.outcome()
+		}
+		if n := conns.Load(); n != want {
+			t.Errorf("%s: %d connections for 5 requests, want %d", name, n, want)
+		}
+	}
+	hinted := "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=5\r\nContent-Length: 0\r\n\r\n"
+	f("GET", get("/"), ok, 1)
+	f("PUT", strings.Replace(post, "POST", "PUT", 1), ok, 1)
+	f("POST", post, ok, 5)
+	f("POST with a key", strings.Replace(post, "\r\n", "\r\nIdempotency-Key: x\r\n", 1), ok, 1)
+	f("POST, hinted", post, hinted, 1)
+	f("large PUT", "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"+strings.Repeat("a", 100000), ok, 5)
+	f("GET, last", get("/"), "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", 5)
+}
+
+func TestIdleConnectionsTeach(t *testing.T) {
+	addr, conns := counting(t, 0, ok)
+	l := lb(t, "", nil, addr)
+	l.ask(get("/"))
+	l.outcome()
+	s := l.pool.site(way{addr: addr})
+	l.pool.sweep(time.Now().Add(3 * time.Second)) // as if it had been idle so long
+	l.ask(post)
+	if s.mu.Lock(); s.life.floor < 2*time.Second || conns.Load() != 1 {
+		t.Errorf("learned %+v, %d connections", s.life, conns.Load())
+	}
+	s.mu.Unlock()
+	l.outcome()
+	l.pool.sweep(time.Now().Add(4 * time.Second))
+	if !s.empty() {
+		t.Error("a connection is kept beyond the limit")
+	}
+	l.pool.sweep(time.Now().Add(time.Minute))
+	if l.pool.site(way{addr: addr}) == s {
+		t.Error("an unused site is kept")
+	}
+}
+
+func TestForgetClosesIdleConnections(t *testing.T) {
+	closed := make(chan bool, 1)
+	addr := origin(t, func(c net.Conn, br *bufio.Reader) {
+		for {
+			if _, err := readRequest(br); err != nil {
+				closed <- true
+				return
+			}
+			io.WriteString(c, ok)
+		}
+	})
+	l := lb(t, "", nil, addr)
+	l.ask(get("/"))
+	l.outcome()
+	l.Forget(addr)
+	<-closed
+	if r, _ := l.ask(get("/")); r.StatusCode != 200 {
+		t.Error("an address that returns is not served:", r.Status)
+	}
+}
+
+// The race of reliability: instances that close idle connections after 5 ms.
+func TestNoPostIsLostOrReplayed(t *testing.T) {
+	var mu sync.Mutex
+	seen := map[string]int{}
+	addr := origin(t, func(c net.Conn, br *bufio.Reader) {
+		for {
+			req, err := readRequest(br)
+			if err != nil {
+				return
+			}
+			if id := head(req, "X-Id"); id != "-" {
+				mu.Lock()
+				seen[id]++
+				mu.Unlock()
+			}
+			io.WriteString(c, ok)
+			c.SetReadDeadline(time.Now().Add(5 * time.Millisecond))
+			if _, err := br.Peek(1); err != nil {
+				return
+			}
+			c.SetReadDeadline(time.Time{})
+		}
+	})
+	l := lb(t, "", nil, addr)
+	var clients sync.WaitGroup
+	const each = 150
+	for i := range 8 {
+		clients.Go(func() {
+			c := l.dial()
+			for j := range each {
+				method := []string{"POST", "POST", "GET", "PUT"}[j%4]
+				id := fmt.Sprint(i, ".", j)
+				fmt.Fprintf(c.Conn, "%s / HTTP/1.1\r\nHost: a\r\nX-Id: %s\r\nContent-Length: 3\r\n\r\nabc", method, id)
+				if r, _ := c.whole("GET"); r.StatusCode != 200 {
+					t.Errorf("%s %s: %s", method, id, r.Status)
+				}
+				if j%4 == 3 { // let connections grow old, around the time-out
+					<-time.After(time.Duration(3+j%5) * time.Millisecond)
+				}
+			}
+		})
+	}
+	clients.Wait()
+	for i := range 8 {
+		for j := range each {
+			if n := seen[fmt.Sprint(i, ".", j)]; n != 1 && (j%4 < 2 || n == 0) {
+				t.Errorf("request %d.%d arrived %d times", i, j, n)
+			}
+		}
+	}
+}
+
+func TestRetries(t *testing.T) {
+	dead := func() string {
+		ln, _ := net.Listen("tcp", "127.0.0.1:0")
+		defer ln.Close()
+		return ln.Addr().String()
+	}
+	resets := func() string {
+		return origin(t, func(c net.Conn, br *bufio.Reader) { readRequest(br) })
+	}
+	f := func(name, request string, want, attempts int, first proxy.Class, instances ...string) {
+		t.Helper()
+		l := lb(t, "", nil, instances...)
+		worst := 0
+		for range 4 { // whichever instance is chosen first
+			r, _ := l.ask(request)
+			o := l.outcome()
+			if o.FirstClass != proxy.OK {
+				worst++
+				if r.StatusCode != want || o.Attempts != attempts || o.FirstClass != first {
+					t.Errorf("%s: got %d after %d attempts, first %s %v; want %d, %d, %s", name, r.StatusCode, o.Attempts, o.FirstClass, o.Err, want, attempts, first)
+				}
+			}
+		}
+		if worst == 0 {
+			t.Errorf("%s: the faulty instance was never chosen", name)
+		}
+	}
+	good := answering(t, ok, nil)
+	f("GET refused", get("/"), 200, 2, proxy.ConnectError, dead(), good) // F23
+	f("POST refused", post, 200, 2, proxy.ConnectError, dead(), good)
+	f("GET reset", get("/"), 200, 2, proxy.Reset, resets(), good)
+	f("PUT reset", strings.Replace(post, "POST", "PUT", 1), 200, 2, proxy.Reset, resets(), good)
+	f("POST reset", post, 502, 1, proxy.Reset, resets(), good)
+	f("chunked PUT reset", "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", 200, 2, proxy.Reset, resets(), good)
+	f("large PUT reset", "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 70000\r\n\r\n"+strings.Repeat("a", 70000), 502, 1, proxy.Reset, resets(), good)
+	f("all dead", get("/"), 502, 2, proxy.ConnectError, dead(), dead())
+}
