@@ -316,11 +316,11 @@ func (u *Upstreams) addClaims(in *instance, name string) *claims {
 	return c
 }
 
-// Swap tells Upstreams which table is coming into use; call it before the
-// table is published. Instances that were not ready for 30 s begin a slow
-// start, unless this is the first table with any; those that left are
-// forgotten 30 s later (at a later Swap) once their requests have ended. It
-// returns the services that are forgotten, for others to forget them too.
+// Swap tells Upstreams which table is in use from now on. Instances that were
+// not ready for 30 s begin a slow start, unless this is the first table with
+// any; those that left are forgotten 30 s later (at a later Swap) once their
+// requests have ended. It returns the addresses that are forgotten, in order,
+// for others to forget them too. Swaps must not overlap.
 func (u *Upstreams) Swap(t *route.Table) (forgotten []string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -337,12 +337,12 @@ func (u *Upstreams) Swap(t *route.Table) (forgotten []string) {
 			for addr, in := range byAddr.m {
 				if !u.follow(in, first, now) {
 					byAddr.drop(addr)
+					forgotten = append(forgotten, addr)
 				}
 			}
 			for name, s := range services.m {
 				if s.swap != u.swaps {
 					services.drop(name)
-					forgotten = append(forgotten, name)
 				}
 			}
 		})

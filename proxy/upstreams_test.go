@@ -260,10 +260,10 @@ func TestUpstreamsForget(t *testing.T) {
 	clk.advance(31 * time.Second)
 	f(web, "[] a:1:ok b:1:ok x:1:ok") // has a request in flight
 	up.Release(OK)
-	f(web, "[old] a:1:ok b:1:ok")
+	f(web, "[x:1] a:1:ok b:1:ok")
 	f(web, "[] a:1:ok b:1:ok")
 	u.Claim(target(both, "x:1")).Release(OK) // decided on the old table
-	f(web, "[old] a:1:ok b:1:ok")
+	f(web, "[x:1] a:1:ok b:1:ok")
 
 	// An ejected one that left counts no longer; one that returns is probed.
 	fail(u, target(web, "b:1"), Reset, 5)
@@ -276,7 +276,7 @@ func TestUpstreamsForget(t *testing.T) {
 	}
 	f(a, "[] a:1:ok b:1:ejected")
 	clk.advance(30 * time.Second)
-	f(a, "[] a:1:ok")
+	f(a, "[b:1] a:1:ok")
 	if !u.Calm() {
 		t.Error("a forgotten instance still counts as ejected")
 	}
