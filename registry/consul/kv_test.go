@@ -3,9 +3,11 @@ package consul
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -82,4 +84,127 @@ func TestKVWithRealAgent(t *testing.T) {
 	if _, ok, err := c.Get(ctx, "lb/canary"); ok || err != nil {
 		t.Errorf("Get of a missing key: %v, %v", ok, err)
 	}
+}
+
+// keyRecorder follows a prefix of a fake Consul in a synctest bubble.
+type keyRecorder struct {
+	keysSeen
+	n atomic.Int32
+}
+
+func recordKV(t *testing.T, c *Client, prefix string) *keyRecorder {
+	k := new(keyRecorder)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.WatchPrefix(t.Context(), prefix, func(e KVEvent) { k.last.Store(&e); k.n.Add(1) })
+	}()
+	t.Cleanup(func() { <-done })
+	return k
+}
+
+func (k *keyRecorder) want(t *testing.T, keys string, err error) {
+	t.Helper()
+	synctest.Wait()
+	if !k.is(keys, err) {
+		t.Fatalf("last event is %+v, want %q and %v", k.last.Load(), keys, err)
+	}
+}
+
+func TestKeysAreLostNotDeleted(t *testing.T) {
+	denied := func(path string, list, get int) func(http.ResponseWriter, *http.Request) bool {
+		return func(w http.ResponseWriter, r *http.Request) bool {
+			status := get
+			if r.URL.Query().Has("recurse") {
+				status = list
+			}
+			return strings.HasPrefix(r.URL.Path, path) && status != 200 && answers(status, http.Header{"X-Consul-Index": {"13"}}, "x")(w, r)
+		}
+	}
+	for _, tt := range []struct {
+		name      string
+		list, get int // 200: as it is
+		err       error
+	}{
+		{"anonymous token without key:read", 404, 403, ErrDenied},
+		{"token deleted", 403, 403, ErrDenied},
+		{"no leader", 500, 500, ErrServer},
+		{"list empty, key there", 404, 200, nil},
+		{"list empty, leader gone", 404, 500, ErrServer},
+		{"busy", 429, 429, ErrBusy},
+		{"hung up", 444, 444, ErrUnreachable},
+		{"HTML", 200 + 3, 200, ErrDecode},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake()
+				f.put("lb/canary", "1")
+				f.put("lb/canary/web", "2")
+				f.put("lb/canary-old", "3")
+				k := recordKV(t, f.client(t), "/lb/canary/")
+				k.want(t, "lb/canary lb/canary/web", nil)
+				f.misbehave(denied("/v1/kv/", tt.list, tt.get))
+				time.Sleep(time.Second)
+				k.want(t, "lb/canary lb/canary/web", tt.err)
+				if n := k.n.Load(); tt.err == nil && n != 1 {
+					t.Errorf("%d events for nothing", n)
+				}
+				for range 12 {
+					before := k.n.Load()
+					time.Sleep(10 * time.Second)
+					k.want(t, "lb/canary lb/canary/web", tt.err)
+					if n := k.n.Load() - before; tt.err != nil && (n < 1 || n > 10) {
+						t.Errorf("%d events in 10 s of loss", n)
+					}
+				}
+				f.put("lb/canary/api", "4")
+				f.misbehave(nil)
+				time.Sleep(3 * time.Second)
+				k.want(t, "lb/canary lb/canary/api lb/canary/web", nil)
+			})
+		})
+	}
+}
+
+func TestFirstReadWithoutPermission(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.put("lb/canary", "1")
+		f.misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+			status := 403
+			if r.URL.Query().Has("recurse") {
+				status = 404
+			}
+			return answers(status, http.Header{"X-Consul-Index": {"9"}}, "")(w, r)
+		})
+		k := recordKV(t, f.client(t), "lb/canary")
+		k.want(t, "", ErrDenied)
+		f.misbehave(nil)
+		time.Sleep(3 * time.Second)
+		k.want(t, "lb/canary", nil)
+	})
+}
+
+func TestKeysOfARebornConsul(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.put("lb/canary/web", "2")
+		f.put("lb/canary/api", "2")
+		k := recordKV(t, f.client(t), "lb/canary")
+		k.want(t, "lb/canary/api lb/canary/web", nil)
+		f.misbehave(answers(444, nil, ""))
+		f.reborn()
+		time.Sleep(time.Second)
+		f.misbehave(nil)
+		time.Sleep(2 * time.Second)
+		k.want(t, "lb/canary/api lb/canary/web", ErrStateLost)
+		f.put("lb/canary/api", "5")
+		time.Sleep(2 * time.Second)
+		if v := string(k.last.Load().Pairs[0].Value); v != "5" {
+			t.Errorf("a key that was written again still is %q", v)
+		}
+		k.want(t, "lb/canary/api lb/canary/web", ErrStateLost)
+		time.Sleep(10 * time.Minute)
+		k.want(t, "lb/canary/api", nil)
+	})
 }

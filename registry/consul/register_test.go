@@ -2,12 +2,191 @@ package consul
 
 import (
 	"context"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/consul/api"
 )
 
+func TestPrepare(t *testing.T) {
+	good := Registration{Name: "web", Address: "10.0.0.1", Port: 80}
+	for _, tt := range []struct {
+		name   string
+		change func(*Registration)
+		check  *api.AgentServiceCheck
+		err    string
+	}{
+		{"no check", func(*Registration) {}, nil, ""},
+		{"HTTP", func(r *Registration) {
+			r.Check = Check{HTTP: "http://10.0.0.1/health", Timeout: time.Second, DeregisterAfter: time.Minute}
+		}, &api.AgentServiceCheck{HTTP: "http://10.0.0.1/health", Interval: "10s", Timeout: "1s", DeregisterCriticalServiceAfter: "1m0s"}, ""},
+		{"HTTPS", func(r *Registration) {
+			r.Check = Check{HTTP: "https://10.0.0.1/health", Interval: 2 * time.Second, TLSSkipVerify: true}
+		}, &api.AgentServiceCheck{HTTP: "https://10.0.0.1/health", Interval: "2s", TLSSkipVerify: true}, ""},
+		{"TCP", func(r *Registration) { r.Check.TCP = "10.0.0.1:80" }, &api.AgentServiceCheck{TCP: "10.0.0.1:80", Interval: "10s"}, ""},
+		{"TTL", func(r *Registration) { r.Check.TTL = 15 * time.Second }, &api.AgentServiceCheck{TTL: "15s"}, ""},
+		{"two checks", func(r *Registration) { r.Check = Check{TTL: 1, TCP: "x:1"} }, nil, "only one of HTTP, TCP and TTL"},
+		{"no name", func(r *Registration) { r.Name = "" }, nil, "needs a name"},
+		{"no port", func(r *Registration) { r.Port = 0 }, nil, "port 0: must be 1 to 65535"},
+		{"high port", func(r *Registration) { r.Port = 65536 }, nil, "port 65536"},
+		{"all mistakes at once", func(r *Registration) { r.Name, r.Port = "", -1 }, nil, "port -1"},
+	} {
+		r := good
+		tt.change(&r)
+		k, err := prepare(r)
+		if tt.err != "" {
+			if err == nil || !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("%s: %v, want %q", tt.name, err, tt.err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+		} else if d := cmp.Diff(tt.check, k.reg.Check); d != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, d)
+		}
+	}
+	r := good
+	r.Address, r.ID = "", "mine"
+	k, err := prepare(r)
+	if err != nil || k.reg.Address == "" || !strings.HasPrefix(k.reg.ID, "mine-") {
+		t.Errorf("%+v, %v", k, err)
+	}
+	if again, _ := prepare(r); again.reg.ID == k.reg.ID {
+		t.Error("the ID is not unique")
+	}
+}
+
+func TestRegisterFails(t *testing.T) {
+	f := newFake()
+	f.misbehave(answers(403, nil, "Permission denied"))
+	c := f.client(t)
+	if _, err := c.Register(t.Context(), Registration{Name: "web", Address: "10.0.0.1", Port: 80}); !errors.Is(err, ErrDenied) {
+		t.Errorf("%v", err)
+	}
+	if ids, _ := c.Registered(); len(ids) != 0 {
+		t.Errorf("kept %v", ids)
+	}
+}
+
+// TTL checks are refreshed three times in each TTL, also short ones, and an
+// agent that does not answer is asked once a second.
+func TestRunPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked, passed, put atomic.Int32
+		var known atomic.Bool
+		c, err := NewWithConfig(&api.Config{Address: "fake:8500", HttpClient: &http.Client{Transport: handler(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.URL.Path == "/v1/agent/services":
+				asked.Add(1)
+				if known.Load() {
+					id, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Query().Get("filter"), `ID == "`), `"`)
+					w.Write([]byte(`{"` + id + `":{"ID":"` + id + `"}}`))
+				} else {
+					w.Write([]byte(`{}`))
+				}
+			case strings.HasPrefix(r.URL.Path, "/v1/agent/check/update/service:"):
+				passed.Add(1)
+			case r.URL.Path == "/v1/agent/service/register":
+				put.Add(1)
+				known.Store(true)
+			}
+		})}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() { c.Run(t.Context()); close(done) }()
+		t.Cleanup(func() { <-done })
+		id, err := c.Register(t.Context(), Registration{Name: "web", Address: "10.0.0.1", Port: 80, Check: Check{TTL: 1500 * time.Millisecond}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if passed.Load() != 1 {
+			t.Error("the TTL check does not pass at once")
+		}
+		time.Sleep(time.Minute)
+		if n := passed.Load(); n < 110 || n > 130 {
+			t.Errorf("%d refreshes of 500 ms in a minute", n)
+		}
+		if n := put.Load(); n != 1 {
+			t.Errorf("registered %d times", n)
+		}
+		known.Store(false)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if _, lost := c.Registered(); put.Load() != 2 || time.Since(lost) > time.Second {
+			t.Errorf("registered %d times, lost at %v", put.Load(), lost)
+		}
+		if err := c.Deregister(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		known.Store(false)
+		asked.Store(0)
+		time.Sleep(time.Minute)
+		if asked.Load() != 0 || put.Load() != 2 {
+			t.Errorf("asked %d times, registered %d times for nothing", asked.Load(), put.Load())
+		}
+	})
+}
+
+// handler stands in for the network.
+type handler http.HandlerFunc
+
+func (h handler) RoundTrip(r *http.Request) (*http.Response, error) {
+	f := newFake()
+	f.trouble = func(w http.ResponseWriter, r *http.Request) bool { h(w, r); return true }
+	return f.RoundTrip(r)
+}
+
+func TestTokenFileIsReadAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	write := func(s string, at time.Time) {
+		if err := os.WriteFile(path, []byte(s), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := time.Now()
+	write("old\n", now)
+	var got string
+	c, err := NewWithConfig(&api.Config{Address: "fake:8500", TokenFile: path, HttpClient: &http.Client{Transport: handler(func(w http.ResponseWriter, r *http.Request) {
+		got = r.Header.Get("X-Consul-Token")
+		w.WriteHeader(404)
+	})}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, step := range []struct{ file, want string }{{"old", "old"}, {"new\n", "new"}, {"", "new"}, {"newer", "newer"}} {
+		write(step.file, now.Add(time.Duration(i)*time.Minute))
+		c.token.checked = time.Time{}
+		c.Get(t.Context(), "k")
+		if got != step.want {
+			t.Errorf("file %q: token %q, want %q", step.file, got, step.want)
+		}
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	c.token.checked = time.Time{}
+	if c.Get(t.Context(), "k"); got != "newer" {
+		t.Errorf("without the file: token %q", got)
+	}
+}
+
 func TestRegisterWithRealAgent(t *testing.T) {
+	t.Parallel()
 	a := startAgent(t, "")
 	a.up()
 	c := a.client("")
