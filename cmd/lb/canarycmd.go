@@ -170,7 +170,11 @@ func (a *app) edit(ctx context.Context, client *consul.Client, prefix, service s
 		}
 	}
 	if e.after, err = canary.Set(e.key, before, changes...); err != nil {
-		return e, fail(exitUsage, err, "")
+		hint := ""
+		if len(before) > 0 {
+			hint = "if that is in the document as it is in Consul, write a whole new one: consul kv put " + e.key + " '{…}'"
+		}
+		return e, fail(exitUsage, err, hint)
 	}
 	if !found {
 		before = nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -77,6 +78,25 @@ func TestSetWaitsForTheBalancer(t *testing.T) {
 		t.Errorf("code %d, %s", code, talk)
 	}
 }
+
+func TestWatchShowsUntilItsContextEnds(t *testing.T) {
+	server := httptest.NewServer((&admin.Server{}).Handler())
+	defer server.Close()
+	defer http.DefaultClient.CloseIdleConnections()
+	ctx, cancel := context.WithCancel(t.Context())
+	var talk bytes.Buffer
+	a := &app{environ: []string{"LB_ADDR=" + server.Listener.Addr().String()}, out: io.Discard, err: writeFunc(func(p []byte) (int, error) {
+		cancel() // it has shown something
+		return talk.Write(p)
+	})}
+	if code := a.main(ctx, []string{"canary", "status", "--watch"}); code != 0 || !strings.HasPrefix(talk.String(), "no canary documents") {
+		t.Errorf("code %d, %s", code, talk.String())
+	}
+}
+
+type writeFunc func([]byte) (int, error)
+
+func (f writeFunc) Write(p []byte) (int, error) { return f(p) }
 
 func TestSignals(t *testing.T) {
 	kill := func() {

@@ -54,7 +54,6 @@ type UI struct {
 
 // Registry are the registry.* options.
 type Registry struct {
-	Timeout        time.Duration
 	SnapshotPath   string
 	SnapshotMaxAge time.Duration
 	Consul         Consul
@@ -123,7 +122,6 @@ func Default() Config {
 		},
 		UI: UI{Addr: "127.0.0.1:9998"},
 		Registry: Registry{
-			Timeout:        5 * time.Second,
 			SnapshotMaxAge: 24 * time.Hour,
 			Consul: Consul{
 				TagPrefix: "urlprefix-",

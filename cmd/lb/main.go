@@ -52,6 +52,8 @@ func (a *app) root() *cobra.Command {
 		SilenceUsage:  true,
 		Args:          a.noCommand,
 	}
+	root.Version = buildVersion().String()
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddGroup(&cobra.Group{ID: "run", Title: "Run:"}, &cobra.Group{ID: "look", Title: "Look:"},
 		&cobra.Group{ID: "canary", Title: "Canary:"}, &cobra.Group{ID: "tools", Title: "Tools:"})
 	run := a.runCommand("run")

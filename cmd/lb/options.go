@@ -120,12 +120,10 @@ var options = []*option{
 		doc: "statuses of a health check that count as good", unit: "passing,warning,…"},
 	{key: "registry.consul.checksRequired", group: "Consul", field: func(c *Config) any { return &c.Registry.Consul.Policy.Required },
 		doc: "how many of an instance's checks must be good", values: []string{"one", "all"}},
-	{key: "registry.timeout", group: "Consul", field: func(c *Config) any { return &c.Registry.Timeout },
-		doc: "at start, how long to wait for Consul before listening (503) without it; we keep trying; 0 does not wait"},
 	{key: "registry.snapshot.path", group: "Consul", field: func(c *Config) any { return &c.Registry.SnapshotPath },
 		doc: "file that keeps the last good state for a start without Consul; empty is off", unit: "file", fallback: "STATE_DIRECTORY", from: stateFile},
 	{key: "registry.snapshot.maxage", group: "Consul", field: func(c *Config) any { return &c.Registry.SnapshotMaxAge },
-		doc: "an older file is not used; 0 uses any"},
+		doc: "an older file is not used"},
 
 	{key: "registry.consul.register.enabled", group: "Registration", field: func(c *Config) any { return &c.Registry.Consul.Register.Enabled },
 		doc: "register this balancer in Consul"},
