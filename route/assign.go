@@ -108,7 +108,8 @@ type Request interface {
 }
 
 // Rule returns the arm of the first match rule that holds for r. Paths are
-// compared in the form of [CleanPath]. It does not allocate where r does not,
+// compared in the form of [CleanPath], and so are exact ones and prefixes of
+// the rule; a regular expression sees that form. It does not allocate where r does not,
 // except for paths and query parameters that have to be decoded.
 func (s *Split) Rule(r Request) (a ArmName, ok bool) {
 	for i := range s.Match {
@@ -124,8 +125,14 @@ func (m *MatchRule) holds(r Request) bool {
 		return false
 	}
 	if m.Path != nil {
-		p, ok := cleanPath(r.Path())
-		if !m.Path.holds(p, ok) {
+		path, ok := cleanPath(r.Path())
+		want := *m.Path
+		if want.Kind <= Prefix && !isClean(want.Text) {
+			if b, ok := encode(want.Text); ok {
+				want.Text = string(b)
+			}
+		}
+		if !want.holds(path, ok) {
 			return false
 		}
 	}

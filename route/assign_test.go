@@ -187,7 +187,7 @@ func TestRule(t *testing.T) {
 		{Headers: []FieldMatch{{"X-Canary", exact}}, Cookies: []FieldMatch{{"c", re}}, To: Canary},
 		{Query: []FieldMatch{{"a b", exact}}, Methods: []string{"GET", "HEAD"}, To: Canary},
 		{Path: &Pattern{Kind: Prefix, Text: "/beta/"}, To: Canary},
-		{Path: &Pattern{Kind: Exact, Text: "/x%20y"}, To: Canary},
+		{Path: &Pattern{Kind: Exact, Text: "/x y"}, To: Canary},
 		{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}, To: Canary},
 	}}
 	f := func(r fakeRequest, want string) {

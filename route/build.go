@@ -24,8 +24,7 @@ type table struct {
 
 type builder struct {
 	services map[string]*service // of the last build
-	splits   map[string]*Split   // services' copies of def
-	def      *Split
+	hosts    map[string]*paths   // of the last build
 }
 
 // service is the compiled form of a registry.Service: all that a build needs
@@ -33,8 +32,11 @@ type builder struct {
 type service struct {
 	from   *registry.Service
 	split  *Split
+	own    bool                             // split is the service's own, not a copy of
+	whole  *Split                           // the default
 	joined [len(armNames)]*registry.Service // other services that make an arm
 
+	turns    [len(armNames)]string // names of the arms' round robin
 	claims   []claim
 	refused  []Problem // by claims
 	routes   []*Route  // as if no other service claimed them
@@ -60,7 +62,7 @@ func (b *Builder) Build(s *registry.Snapshot, splits Splits) *Table {
 	b.services = make(map[string]*service, s.Len())
 	hosts := make(map[string][]*Route)
 	for from := range s.All() {
-		svc := b.compile(last[from.Name], from, b.split(splits, from.Name), s)
+		svc := b.compile(last[from.Name], from, splits, s)
 		b.services[from.Name] = svc
 		t.refused = append(t.refused, svc.problems...)
 		for _, r := range svc.routes {
@@ -68,10 +70,14 @@ func (b *Builder) Build(s *registry.Snapshot, splits Splits) *Table {
 		}
 	}
 	for host, routes := range hosts {
-		paths := newPaths(routes)
+		paths := b.hosts[host]
+		if paths == nil || !slices.Equal(paths.from, routes) {
+			paths = newPaths(routes)
+		}
 		t.index.add(host, paths)
 		t.count += len(paths.routes)
 	}
+	b.hosts = t.hosts
 	slices.SortStableFunc(t.refused, func(a, b Problem) int {
 		return cmp.Or(strings.Compare(a.Service, b.Service), strings.Compare(a.Instance, b.Instance),
 			strings.Compare(a.Node, b.Node), strings.Compare(a.Tag, b.Tag))
@@ -81,25 +87,14 @@ func (b *Builder) Build(s *registry.Snapshot, splits Splits) *Table {
 
 func (b *Builder) prefix() string { return cmp.Or(b.TagPrefix, "urlprefix-") }
 
-// split is splits.For, with one copy of the default per service as long as the
-// default stays: what is unchanged must be found so by its pointer.
-func (b *Builder) split(splits Splits, name string) *Split {
-	if sp := splits.ByService[name]; sp != nil {
-		return splits.For(name)
+func (b *Builder) compile(last *service, from *registry.Service, splits Splits, s *registry.Snapshot) *service {
+	svc := &service{from: from, own: splits.ByService[from.Name] != nil, whole: splits.Default}
+	if last != nil && !svc.own && !last.own && last.whole == svc.whole {
+		svc.split = last.split // the same copy: what is unchanged must be found so by its pointer
+	} else {
+		svc.split = splits.For(from.Name)
 	}
-	if b.splits == nil || b.def != splits.Default {
-		b.splits, b.def = make(map[string]*Split), splits.Default
-	}
-	sp := b.splits[name]
-	if sp == nil {
-		sp = splits.For(name)
-		b.splits[name] = sp
-	}
-	return sp
-}
-
-func (b *Builder) compile(last *service, from *registry.Service, split *Split, s *registry.Snapshot) *service {
-	svc := &service{from: from, split: split}
+	split := svc.split
 	for a := range svc.joined {
 		if name := split.joins(ArmName(a)); name != "" {
 			svc.joined[a] = s.Service(name)
@@ -118,6 +113,9 @@ func (b *Builder) compile(last *service, from *registry.Service, split *Split, s
 		if name := split.joins(ArmName(a)); name != "" && other == nil && len(svc.claims) > 0 {
 			svc.problem(nil, "", fmt.Errorf("the %s arm is service %q, which is not in the catalog", ArmName(a), name))
 		}
+	}
+	for a := range svc.turns {
+		svc.turns[a] = from.Name + "\x00" + armNames[a]
 	}
 	svc.routes = make([]*Route, len(svc.claims))
 	for i := range svc.claims {
@@ -165,7 +163,7 @@ func (b *Builder) claim(svc *service) {
 		routes := 0
 		for _, tag := range in.Tags {
 			p := parse(tag, cmp.Or(b.Datacenter, in.Datacenter))
-			if p.err == ErrNotRoute {
+			if errors.Is(p.err, ErrNotRoute) {
 				continue
 			}
 			if routes++; routes > maxTags {
@@ -248,6 +246,9 @@ func newTarget(in *registry.Instance, o *Options, tag string) *Target {
 // route returns the route that the service would have to itself.
 func (svc *service) route(c *claim) *Route {
 	p := &Part{Service: svc.from.Name, Split: svc.split}
+	for a := range p.Arms {
+		p.Arms[a].sequence = svc.turns[a]
+	}
 	for _, t := range c.targets {
 		if a, ok := svc.split.armOf(t.from.Tags, t.from.Meta); ok {
 			p.Arms[a].put(t.target, t.from)
@@ -300,7 +301,6 @@ func newRoute(host, path, key string, parts []*Part) *Route {
 	for _, p := range parts {
 		for a := range p.Arms {
 			arm := &p.Arms[a]
-			arm.sequence = p.Service + "\x00" + armNames[a]
 			arm.ready, arm.critical = newPool(arm.Ready, arm.Fixed), newPool(arm.Critical, 0)
 		}
 	}

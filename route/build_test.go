@@ -30,6 +30,8 @@ service b
   b1 | urlprefix-b.test/ | urlprefix-shared.test/
 service c
   c1 | urlprefix-c.test/
+service d
+  d1 | urlprefix-d.test/
 split c ratio=0.5 canary=service:b
 split * ratio=0.1
 `)
@@ -53,10 +55,25 @@ split * ratio=0.1
 	}
 	kept("service a", b.Build(change("a"), splits), "b.test", "c.test")
 	kept("service b, which c joins", b.Build(change("b"), splits), "a.test")
+	shared := first.Match("shared.test", "/", false)
+	kept("service d", b.Build(change("d"), splits), "a.test", "b.test", "c.test")
+	if len(shared.Parts) != 2 || first.Match("shared.test", "/", false) != shared {
+		t.Error("a route that two unchanged services share was built again")
+	}
 	own := *splits.ByService["c"]
 	kept("the split of c", b.Build(snapshot, Splits{ByService: map[string]*Split{"c": &own}, Default: splits.Default}), "a.test", "b.test")
 	other := *splits.Default
+	kept("nothing, with an own split", b.Build(snapshot, Splits{ByService: map[string]*Split{"c": &own}, Default: splits.Default}), "a.test", "b.test", "c.test")
 	kept("the default", b.Build(snapshot, Splits{ByService: map[string]*Split{"c": &own}, Default: &other}), "c.test")
+}
+
+func TestBuildKeepsWithoutDocuments(t *testing.T) {
+	snapshot, _ := parseCatalog(t, "service a\n a1 | urlprefix-a.test/\n")
+	var b Builder
+	first := b.Build(snapshot, Splits{})
+	if next := b.Build(snapshot, Splits{}); next.Match("a.test", "/", false) != first.Match("a.test", "/", false) {
+		t.Error("a route that did not change was built again")
+	}
 }
 
 // TestBuildIsTheSameEveryTime: whatever a Builder built before, its table is
@@ -242,10 +259,10 @@ func TestDiff(t *testing.T) {
 	f("", "-route x/; -target a; -addr 10.9.9.9:80")
 }
 
-func TestPrintQuotes(t *testing.T) {
-	in := registry.Instance{Service: "web", ID: "a\x1b[31m", Addr: "10.0.0.1:80", Ready: true, Tags: []string{"urlprefix-/", "two words", "<b>\u202e"}}
+func TestPrintIsPrintable(t *testing.T) {
+	in := registry.Instance{Service: "web", ID: "a\x1b[31m", Addr: "10.0.0.1:80", Ready: true, Tags: []string{"urlprefix-/\u202ex", "two words\n", "<b>\u202e"}}
 	got := printed(t, new(Builder).Build(registry.New(&registry.Service{Name: "web", Instances: []registry.Instance{in}}), Splits{}))
-	if strings.ContainsAny(got, "\x1b\u202e") || !strings.Contains(got, `"two words","<b>\u202e"`) {
+	if strings.ContainsAny(got, "\x1b\u202e") || strings.Count(got, "\n") != 2 || !strings.Contains(got, "two words\uFFFD,<b>\uFFFD") {
 		t.Errorf("%q", got)
 	}
 }

@@ -1,8 +1,9 @@
 package route
 
 import (
-	"iter"
+	"cmp"
 	"slices"
+	"strings"
 )
 
 // Changes is what a table has that another has not, and the other way round.
@@ -38,7 +39,7 @@ func Diff(old, new *Table) Changes {
 			c.RoutesAdded = append(c.RoutesAdded, r)
 		}
 	}
-	was, is := instances(slices.Values(before)), instances(slices.Values(after))
+	was, is := instances(before), instances(after)
 	gone, added := was.without(is, new), is.without(was, old)
 	c.TargetsGone, c.TargetsAdded = gone.list, added.list
 	for _, t := range is.list {
@@ -68,13 +69,24 @@ func Diff(old, new *Table) Changes {
 	return c
 }
 
-// changed returns the routes of t that other does not share.
+// changed returns the routes of t that other does not share, in matching order.
 func changed(t, other *Table) (routes []*Route) {
-	for r := range t.Routes() {
-		if other.lookup(r) != r {
-			routes = append(routes, r)
+	if t == nil {
+		return nil
+	}
+	for host, p := range t.hosts {
+		if other != nil && other.hosts[host] == p {
+			continue
+		}
+		for _, r := range p.routes {
+			if other.lookup(r) != r {
+				routes = append(routes, r)
+			}
 		}
 	}
+	slices.SortFunc(routes, func(a, b *Route) int {
+		return cmp.Or(compareHosts(a.Host, b.Host), strings.Compare(b.key, a.key))
+	})
 	return routes
 }
 
@@ -99,9 +111,9 @@ type instanceSet struct {
 	ready map[identity]bool
 }
 
-func instances(routes iter.Seq[*Route]) instanceSet {
+func instances(routes []*Route) instanceSet {
 	s := instanceSet{ready: make(map[identity]bool)}
-	for r := range routes {
+	for _, r := range routes {
 		for _, p := range r.Parts {
 			for a := range p.Arms {
 				for i, list := range [...][]*Target{p.Arms[a].Ready, p.Arms[a].Critical} {

@@ -3,10 +3,8 @@ package route
 import (
 	"flag"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -219,8 +217,4 @@ func mustBuild(t testing.TB, text string) *Table {
 	t.Helper()
 	snapshot, splits := parseCatalog(t, text)
 	return new(Builder).Build(snapshot, splits)
-}
-
-func keys[K comparable, V any](m map[K]V, less func(a, b K) int) []K {
-	return slices.SortedFunc(maps.Keys(m), less)
 }

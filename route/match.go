@@ -3,7 +3,6 @@ package route
 import (
 	"cmp"
 	"slices"
-	"sort"
 	"strings"
 )
 
@@ -106,27 +105,44 @@ func (t *Table) Match(host, path string, tls bool) *Route {
 // paths are the routes of one host.
 type paths struct {
 	routes []*Route // by key, ascending
+	keys   []string // of routes; side by side in memory, for the sake of find
 	up     []int32  // the longest other key that is a prefix of this one; -1 is none
+	root   *Route   // the route of "/", when that is the only one
+	from   []*Route // what they were made of: a route per service
 }
 
 // newPaths indexes the routes of one host, merging those of the same path.
-func newPaths(routes []*Route) *paths {
+func newPaths(from []*Route) *paths {
+	routes := slices.Clone(from)
 	slices.SortFunc(routes, func(a, b *Route) int {
 		return cmp.Or(strings.Compare(a.key, b.key), strings.Compare(a.Parts[0].Service, b.Parts[0].Service))
 	})
-	p := &paths{routes: make([]*Route, 0, len(routes)), up: make([]int32, 0, len(routes))}
+	p := &paths{routes: make([]*Route, 0, len(routes)), from: from}
+	size := 0
 	for i := 0; i < len(routes); {
 		n := i + 1
 		for n < len(routes) && routes[n].key == routes[i].key {
 			n++
 		}
-		up := int32(len(p.routes)) - 1
-		for up >= 0 && !strings.HasPrefix(routes[i].key, p.routes[up].key) {
+		p.routes = append(p.routes, merge(routes[i:n]))
+		size += len(routes[i].key)
+		i = n
+	}
+	if len(p.routes) == 1 && p.routes[0].key == "/" {
+		p.root = p.routes[0]
+	}
+	p.keys, p.up = make([]string, len(p.routes)), make([]int32, len(p.routes))
+	var all strings.Builder
+	all.Grow(size) // never moves
+	for i, r := range p.routes {
+		from := all.Len()
+		all.WriteString(r.key)
+		p.keys[i] = all.String()[from:]
+		up := int32(i) - 1
+		for up >= 0 && !strings.HasPrefix(r.key, p.keys[up]) {
 			up = p.up[up]
 		}
-		p.up = append(p.up, up)
-		p.routes = append(p.routes, merge(routes[i:n]))
-		i = n
+		p.up[i] = up
 	}
 	return p
 }
@@ -137,10 +153,21 @@ func (p *paths) find(path string) *Route {
 	if p == nil {
 		return nil
 	}
+	if p.root != nil {
+		return p.root
+	}
 	// The greatest key that is not above path has every key that is a prefix
 	// of path as its own prefix.
-	i := int32(sort.Search(len(p.routes), func(i int) bool { return p.routes[i].key > path })) - 1
-	for i >= 0 && !strings.HasPrefix(path, p.routes[i].key) {
+	low, high := 0, len(p.keys)
+	for low < high {
+		if mid := int(uint(low+high) >> 1); p.keys[mid] <= path {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	i := int32(low) - 1
+	for i >= 0 && !strings.HasPrefix(path, p.keys[i]) {
 		i = p.up[i]
 	}
 	if i < 0 {

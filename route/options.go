@@ -1,7 +1,7 @@
 package route
 
-// Options are what a tag says beyond its host and path. The zero value is a
-// plain HTTP route.
+// Options are what a tag says beyond its host and path. The zero value with a
+// Weight of -1 is a plain HTTP route.
 type Options struct {
 	Strip         string    // prefix removed from the path before it is forwarded
 	Prepend       string    // prefix added after Strip

@@ -104,7 +104,7 @@ func isDots(s string) bool {
 
 // encode writes every byte of raw as it stands in a clean path.
 func encode(raw string) ([]byte, bool) {
-	if raw[0] != '/' {
+	if raw == "" || raw[0] != '/' {
 		return nil, false
 	}
 	const digits = "0123456789ABCDEF"

@@ -41,6 +41,9 @@ type Pick struct {
 // safe for concurrent use.
 func (a *Arm) Pick(p Pick) *Target {
 	o := a.pool(p.Critical)
+	if o == nil {
+		return nil
+	}
 	for _, cold := range [...]bool{false, true} {
 		if t := o.pick(&p, a.sequence, cold); t != nil {
 			return t
@@ -62,19 +65,22 @@ type group struct {
 	cum     []float64
 }
 
+// pool returns the targets to pick from, nil when there is none.
 func (a *Arm) pool(critical bool) *pool {
-	switch {
-	case critical && a.critical != nil:
-		return a.critical
-	case critical:
-		return newPool(a.Critical, 0)
-	case a.ready != nil:
-		return a.ready
+	o, targets, share := a.ready, a.Ready, a.Fixed
+	if critical {
+		o, targets, share = a.critical, a.Critical, 0
 	}
-	return newPool(a.Ready, a.Fixed) // an arm made by hand
+	if o == nil {
+		o = newPool(targets, share) // also an arm made by hand
+	}
+	return o
 }
 
 func newPool(targets []*Target, share float64) *pool {
+	if len(targets) == 0 {
+		return nil
+	}
 	o := &pool{share: share}
 	for _, t := range targets {
 		if t.Weight > 0 && share > 0 {

@@ -1,11 +1,13 @@
 package route
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 )
 
 // Print writes the table for people, a line per target in matching order: the
@@ -17,9 +19,7 @@ func (t *Table) Print(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(fields ...string) {
 		for i := range fields {
-			if fields[i] == "" {
-				fields[i] = "-"
-			}
+			fields[i] = printable(cmp.Or(fields[i], "-"))
 		}
 		fmt.Fprintln(tw, strings.Join(fields, "\t")) // errors show in Flush
 	}
@@ -36,7 +36,7 @@ func (t *Table) Print(w io.Writer) error {
 						weight = strconv.FormatFloat(options.Weight, 'g', -1, 64)
 					}
 					options.Weight = -1
-					row(r.Host+r.Path, quote(p.Service), quote(target.ID), target.Addr, ArmName(a).String(), weight, share,
+					row(r.Host+r.Path, p.Service, target.ID, target.Addr, ArmName(a).String(), weight, share,
 						strings.Join(t.otherTags(target), ","), strings.TrimSpace(options.String()))
 					n++
 				}
@@ -61,17 +61,18 @@ func (t *Table) Print(w io.Writer) error {
 func (t *Table) otherTags(target *Target) (tags []string) {
 	for _, tag := range target.Tags {
 		if !strings.HasPrefix(strings.TrimSpace(tag), t.prefix) {
-			tags = append(tags, quote(tag))
+			tags = append(tags, tag)
 		}
 	}
 	return tags
 }
 
-// quote leaves a plain word as it is and quotes everything else: what a
-// registrant writes must not steer a terminal or look like another column.
-func quote(s string) string {
-	if q := strconv.Quote(s); q[1:len(q)-1] != s || strings.ContainsAny(s, " ,") {
-		return q
-	}
-	return s
+// printable replaces what would steer a terminal: registrants write names.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
 }

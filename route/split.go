@@ -173,8 +173,8 @@ type Splits struct {
 }
 
 // For returns the split of a service: its own, else its copy of the default,
-// else one that sends everything to stable. It is never nil. A copy is made at
-// each call; a [Builder] makes one per table.
+// else one that sends everything to stable. It is never nil; a copy is made at
+// each call.
 func (s Splits) For(service string) *Split {
 	sp := s.ByService[service]
 	switch {
@@ -188,23 +188,6 @@ func (s Splits) For(service string) *Split {
 	own := *sp
 	own.Service = service
 	return &own
-}
-
-// Joined returns the services that selectors name, each once and in order: the
-// catalog must follow them even where they carry no route of their own.
-func (s Splits) Joined() []string {
-	var names []string
-	add := func(sp *Split) {
-		if sp != nil {
-			names = append(names, sp.Canary.Service, sp.Stable.Service, sp.Backup.Service)
-		}
-	}
-	add(s.Default)
-	for _, sp := range s.ByService {
-		add(sp)
-	}
-	slices.Sort(names)
-	return slices.DeleteFunc(slices.Compact(names), func(n string) bool { return n == "" })
 }
 
 // selector returns what chooses arm a, with the defaults filled in; ok is

@@ -29,7 +29,7 @@ const (
 // Rule is one parsed tag.
 type Rule struct {
 	Host    string // lower case; "" is any host; "*" and "*.suffix" are wildcards; may end in ":port"
-	Path    string // as written; starts with "/" and is valid for [CleanPath]
+	Path    string // as written; starts with "/", valid for [CleanPath], without empty and dot segments
 	Options Options
 }
 
@@ -153,8 +153,12 @@ func checkPath(p string) (int, error) {
 	if i := strings.IndexAny(p, "?#"); i >= 0 {
 		return i, fmt.Errorf("%q in a path: a route matches the path only; write the character as %%%02X if it is part of it", p[i], p[i])
 	}
-	if _, ok := cleanPath(p); !ok {
+	b, ok := encode(p)
+	if !ok {
 		return max(0, strings.IndexByte(p, '%')), fmt.Errorf(`path %q: "%%" must be followed by two hexadecimal digits and not encode NUL, CR or LF`, p)
+	}
+	if n := len(b); len(resolve(b)) != n {
+		return 0, fmt.Errorf("path %q has an empty segment or one of dots: no request has them when it is matched", p)
 	}
 	return 0, nil
 }

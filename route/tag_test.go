@@ -85,6 +85,8 @@ func TestParseTag(t *testing.T) {
 	f("urlprefix-/a?b", `at offset 12: '?' in a path: a route matches the path only; write the character as %3F if it is part of it`)
 	f("urlprefix-/a%zz", `at offset 12: path "/a%zz": "%" must be followed by two hexadecimal digits and not encode NUL, CR or LF`)
 	f("urlprefix-/a%00", `at offset 12: path "/a%00": "%" must be followed by two hexadecimal digits and not encode NUL, CR or LF`)
+	f("urlprefix-/a/../b", `at offset 10: path "/a/../b" has an empty segment or one of dots: no request has them when it is matched`)
+	f("urlprefix-/ strip=/a//b", `at offset 18: path "/a//b" has an empty segment or one of dots: no request has them when it is matched`)
 	f("urlprefix-/a\nb", `at offset 12: control character '\n' in a tag`)
 	f("urlprefix-/a\x1b[31m", `at offset 12: control character '\x1b' in a tag`)
 	f("urlprefix-/a\xff", `at offset 12: the tag is not valid UTF-8`)
@@ -148,7 +150,7 @@ func badTags() (tags []string) {
 		} {
 			tags = append(tags, h+"/ "+o)
 		}
-		for _, p := range []string{"/%", "/%1", "/%zz", "/%00", "/%0a", "/%0D", "/?", "/a?b=c", "/#x", "/$", "/$X", "/$DCX", "/${X}", "/\xff", "/\xc3", "/\u0085"} {
+		for _, p := range []string{"/%", "/%1", "/%zz", "/%00", "/%0a", "/%0D", "/?", "/.", "/a/..", "/%2e/x", "//x", "/a?b=c", "/#x", "/$", "/$X", "/$DCX", "/${X}", "/\xff", "/\xc3", "/\u0085"} {
 			tags = append(tags, h+p)
 		}
 	}
