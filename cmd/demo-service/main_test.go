@@ -252,7 +252,7 @@ func TestServesWithoutConsulAndRegistersLater(t *testing.T) {
 	heal := s.Break(devconsul.Fault{Kind: devconsul.Error500})
 	r := start(t, "-consul", consul, "-http", "127.0.0.1:0", "-drain", "0s")
 	eventually(t, "the log says that it is not registered", func() bool {
-		return strings.Contains(r.logs.String(), "not registered yet, serving all the same")
+		return strings.Contains(r.logs.String(), "not registered yet")
 	})
 	if resp, err := get(t, "http://"+r.addr()+"/health", nil); err != nil || resp.StatusCode != 200 {
 		t.Errorf("not served without Consul: %v", err)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -22,24 +21,14 @@ type presence struct {
 // keep registers the instance, trying until Consul takes it, and keeps it
 // registered until ctx ends.
 func (p *presence) keep(ctx context.Context) {
-	for wait := 250 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		// A request that has been sent is not taken back, or nobody would know
-		// whether there is something to deregister.
-		id, err := p.client.Register(context.WithoutCancel(ctx), p.reg)
-		if err == nil {
-			p.id = id
-			p.joined(id)
-			p.log.Info("registered", "service", p.reg.Name, "id", id, "consul", p.client.Addr(), "tags", p.reg.Tags)
-			p.client.Run(ctx) //nolint:errcheck // ends with ctx
-			return
-		}
-		p.log.Warn("not registered yet, serving all the same", "again_in", wait, "error", err)
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(wait):
-		}
+	id, err := p.client.RegisterRetrying(ctx, p.reg)
+	if err != nil {
+		return // ctx has ended
 	}
+	p.id = id
+	p.joined(id)
+	p.log.Info("registered", "service", p.reg.Name, "id", id, "consul", p.client.Addr(), "tags", p.reg.Tags)
+	p.client.Run(ctx) // ends with ctx
 }
 
 // leave takes the instance out of the catalog. It is called after keep has returned.

@@ -241,7 +241,7 @@ func (a *Agent) start() {
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			cmd.Wait() //nolint:errcheck // how it ended is in the log
+			cmd.Wait() // how it ended is in the log
 		}
 	}()
 	if err := <-started; err != nil {

@@ -158,8 +158,9 @@ func (s *Service) fail(w http.ResponseWriter, r *http.Request) {
 	text := r.URL.Query().Get("rate")
 	if text == "" && r.Method != http.MethodPost {
 		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.answer(w, http.StatusOK, map[string]any{"rate": s.rate})
+		rate := s.rate
+		s.mu.Unlock()
+		s.answer(w, http.StatusOK, map[string]any{"rate": rate})
 		return
 	}
 	rate, err := strconv.ParseFloat(text, 64)

@@ -138,11 +138,10 @@ type talk struct {
 }
 
 type reply struct {
-	path  string
-	resp  *http.Response
-	body  []byte
-	err   error
-	begun time.Time
+	path string
+	resp *http.Response
+	body []byte
+	err  error
 }
 
 func converse(t *testing.T, script []*step, base string) {

@@ -147,7 +147,8 @@ that part of Consul's HTTP API. There is no user interface here. Try:
   curl http://`+c.r.Host+`/v1/health/service/web?passing
   curl http://`+c.r.Host+`/v1/kv/?recurse
 
-The "consul" command line works against it, too.
+"consul kv", "consul catalog", "consul services", "consul maint" and "consul lock"
+work against it, too.
 `)
 	default:
 		http.NotFound(c.w, c.r)
@@ -179,7 +180,7 @@ func (c *call) write(contentType string, b []byte) {
 	case Cut:
 		c.w.Header().Set("Content-Length", fmt.Sprint(len(b)))
 		c.w.Write(b[:len(b)/2])
-		http.NewResponseController(c.w).Flush() //nolint:errcheck // the connection dies next
+		http.NewResponseController(c.w).Flush() // the connection dies next
 		panic(http.ErrAbortHandler)
 	}
 	c.w.Write(b)
