@@ -153,7 +153,8 @@ func TestExitCodesAreListedOnce(t *testing.T) {
 	if !slices.IsSortedFunc(exitCodes, func(a, b struct {
 		code    int
 		meaning string
-	}) int {
+	},
+	) int {
 		return a.code - b.code
 	}) {
 		t.Error("exit codes are not in order")

@@ -68,7 +68,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("CONSUL_HTTP_ADDR", agent.Listener.Addr().String())
 			env.Setenv("LB_ADDR", server.Listener.Addr().String())
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // else every lb lingers for a second under -race
-			env.Setenv("NOBODY", "127.0.0.1:1") // nobody listens there
+			env.Setenv("NOBODY", "127.0.0.1:1")       // nobody listens there
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "put": put, "plain": plain},

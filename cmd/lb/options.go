@@ -43,112 +43,208 @@ var groups = []string{"Traffic", "Instances", "Timeouts", "Headers", "Stopping",
 // and the reference come from here and nowhere else. Fabio's names are used
 // where they mean the same.
 var options = []*option{
-	{key: "proxy.addr", group: "Traffic", field: func(c *Config) any { return &c.Proxy.Addr },
-		doc: "addresses to listen on for HTTP/1.1 and HTTP/2 (h2c)", unit: "host:port,…"},
-	{key: "proxy.strategy", group: "Traffic", field: func(c *Config) any { return &c.Proxy.Strategy },
+	{
+		key: "proxy.addr", group: "Traffic", field: func(c *Config) any { return &c.Proxy.Addr },
+		doc: "addresses to listen on for HTTP/1.1 and HTTP/2 (h2c)", unit: "host:port,…",
+	},
+	{
+		key: "proxy.strategy", group: "Traffic", field: func(c *Config) any { return &c.Proxy.Strategy },
 		doc:    "which instance gets a request where a canary document does not say: p2c takes the less busy of two drawn at random (Fabio's rr and rnd are understood)",
-		values: []string{"p2c", "least_conn", "round_robin", "random"}},
-	{key: "proxy.noroutestatus", group: "Traffic", field: func(c *Config) any { return &c.Proxy.NoRouteStatus },
-		doc: "status where no route matches", unit: "HTTP status"},
-	{key: "proxy.trusted", group: "Traffic", field: func(c *Config) any { return &c.Proxy.Trusted },
-		doc: "peers whose X-Forwarded-* and Forwarded headers are believed; from all others they are replaced", unit: "CIDR,…"},
-	{key: "proxy.tlsskipverify", group: "Traffic", field: func(c *Config) any { return &c.Proxy.TLSSkipVerify },
-		doc: "let the tag option tlsskipverify=true turn off certificate checks; without it that tag option does nothing"},
+		values: []string{"p2c", "least_conn", "round_robin", "random"},
+	},
+	{
+		key: "proxy.noroutestatus", group: "Traffic", field: func(c *Config) any { return &c.Proxy.NoRouteStatus },
+		doc: "status where no route matches", unit: "HTTP status",
+	},
+	{
+		key: "proxy.trusted", group: "Traffic", field: func(c *Config) any { return &c.Proxy.Trusted },
+		doc: "peers whose X-Forwarded-* and Forwarded headers are believed; from all others they are replaced", unit: "CIDR,…",
+	},
+	{
+		key: "proxy.tlsskipverify", group: "Traffic", field: func(c *Config) any { return &c.Proxy.TLSSkipVerify },
+		doc: "let the tag option tlsskipverify=true turn off certificate checks; without it that tag option does nothing",
+	},
 
-	{key: "proxy.retries", group: "Instances", field: func(c *Config) any { return &c.Proxy.Retries },
-		doc: "other instances tried after a failure that is safe to repeat, within a budget of 20 % of a service's requests + 10 a second; 0 never"},
-	{key: "proxy.retrybody", group: "Instances", field: func(c *Config) any { return &c.Proxy.Limits.ReplayBody },
-		doc: "bytes of a request's body kept for a retry; memory per request", unit: "bytes", zero: "a request with a body is not repeated once it was sent"},
-	{key: "proxy.maxconn", group: "Instances", field: func(c *Config) any { return &c.Proxy.Limits.IdlePerTarget },
-		doc: "idle connections kept per instance (as in Fabio, no limit on those in use)", zero: "none is kept"},
-	{key: "proxy.maxinflight.instance", group: "Instances", field: func(c *Config) any { return &c.Proxy.Limits.InFlightTarget },
-		doc: "requests in flight per instance; above it another instance is chosen", zero: "no limit"},
-	{key: "proxy.maxinflight.service", group: "Instances", field: func(c *Config) any { return &c.Proxy.Limits.InFlightTotal },
-		doc: "requests in flight per service; above it 503 at once", zero: "no limit"},
-	{key: "proxy.panic.threshold", group: "Instances", field: func(c *Config) any { return &c.Proxy.PanicThreshold },
-		doc: "below this share of usable instances our own ejections are ignored; 0 never", unit: "percent"},
-	{key: "proxy.panic.critical", group: "Instances", field: func(c *Config) any { return &c.Proxy.PanicCritical },
-		doc: "send to instances that Consul calls critical when a service has no other"},
+	{
+		key: "proxy.retries", group: "Instances", field: func(c *Config) any { return &c.Proxy.Retries },
+		doc: "other instances tried after a failure that is safe to repeat, within a budget of 20 % of a service's requests + 10 a second; 0 never",
+	},
+	{
+		key: "proxy.retrybody", group: "Instances", field: func(c *Config) any { return &c.Proxy.Limits.ReplayBody },
+		doc: "bytes of a request's body kept for a retry; memory per request", unit: "bytes", zero: "a request with a body is not repeated once it was sent",
+	},
+	{
+		key: "proxy.maxconn", group: "Instances", field: func(c *Config) any { return &c.Proxy.Limits.IdlePerTarget },
+		doc: "idle connections kept per instance (as in Fabio, no limit on those in use)", zero: "none is kept",
+	},
+	{
+		key: "proxy.maxinflight.instance", group: "Instances", field: func(c *Config) any { return &c.Proxy.Limits.InFlightTarget },
+		doc: "requests in flight per instance; above it another instance is chosen", zero: "no limit",
+	},
+	{
+		key: "proxy.maxinflight.service", group: "Instances", field: func(c *Config) any { return &c.Proxy.Limits.InFlightTotal },
+		doc: "requests in flight per service; above it 503 at once", zero: "no limit",
+	},
+	{
+		key: "proxy.panic.threshold", group: "Instances", field: func(c *Config) any { return &c.Proxy.PanicThreshold },
+		doc: "below this share of usable instances our own ejections are ignored; 0 never", unit: "percent",
+	},
+	{
+		key: "proxy.panic.critical", group: "Instances", field: func(c *Config) any { return &c.Proxy.PanicCritical },
+		doc: "send to instances that Consul calls critical when a service has no other",
+	},
 
-	{key: "proxy.dialtimeout", group: "Timeouts", field: func(c *Config) any { return &c.Proxy.Timeouts.Dial },
-		doc: "one attempt to connect to an instance", zero: "no limit"},
-	{key: "proxy.tlshandshaketimeout", group: "Timeouts", field: func(c *Config) any { return &c.Proxy.Timeouts.TLSHandshake },
-		doc: "TLS handshake with an https instance", zero: "no limit"},
-	{key: "proxy.responseheadertimeout", group: "Timeouts", field: func(c *Config) any { return &c.Proxy.Timeouts.ResponseHeader },
-		doc: "from the request sent to the response's head; half of it per try where a retry is possible", zero: "no limit"},
-	{key: "proxy.readheadertimeout", group: "Timeouts", field: func(c *Config) any { return &c.Proxy.Timeouts.ReadHeader },
-		doc: "a client's request head", zero: "no limit: slow clients then hold connections for ever"},
-	{key: "proxy.bodyidletimeout", group: "Timeouts", field: func(c *Config) any { return &c.Proxy.Timeouts.BodyIdle },
-		doc: "between two reads or writes of a body", zero: "no limit"},
-	{key: "proxy.streamidletimeout", group: "Timeouts", field: func(c *Config) any { return &c.Proxy.Timeouts.StreamIdle },
-		doc: "silence on a WebSocket or an event stream", zero: "no limit"},
-	{key: "proxy.keepalivetimeout", group: "Timeouts", field: func(c *Config) any { return &c.Proxy.Timeouts.ClientIdle },
-		doc: "an idle client connection; keep it above that of a load balancer in front", zero: "no limit"},
-	{key: "proxy.idleconntimeout", group: "Timeouts", field: func(c *Config) any { return &c.Proxy.Timeouts.UpstreamIdle },
-		doc: "an idle connection to an instance, until the instance's own limit is learned", zero: "no limit"},
+	{
+		key: "proxy.dialtimeout", group: "Timeouts", field: func(c *Config) any { return &c.Proxy.Timeouts.Dial },
+		doc: "one attempt to connect to an instance", zero: "no limit",
+	},
+	{
+		key: "proxy.tlshandshaketimeout", group: "Timeouts", field: func(c *Config) any { return &c.Proxy.Timeouts.TLSHandshake },
+		doc: "TLS handshake with an https instance", zero: "no limit",
+	},
+	{
+		key: "proxy.responseheadertimeout", group: "Timeouts", field: func(c *Config) any { return &c.Proxy.Timeouts.ResponseHeader },
+		doc: "from the request sent to the response's head; half of it per try where a retry is possible", zero: "no limit",
+	},
+	{
+		key: "proxy.readheadertimeout", group: "Timeouts", field: func(c *Config) any { return &c.Proxy.Timeouts.ReadHeader },
+		doc: "a client's request head", zero: "no limit: slow clients then hold connections for ever",
+	},
+	{
+		key: "proxy.bodyidletimeout", group: "Timeouts", field: func(c *Config) any { return &c.Proxy.Timeouts.BodyIdle },
+		doc: "between two reads or writes of a body", zero: "no limit",
+	},
+	{
+		key: "proxy.streamidletimeout", group: "Timeouts", field: func(c *Config) any { return &c.Proxy.Timeouts.StreamIdle },
+		doc: "silence on a WebSocket or an event stream", zero: "no limit",
+	},
+	{
+		key: "proxy.keepalivetimeout", group: "Timeouts", field: func(c *Config) any { return &c.Proxy.Timeouts.ClientIdle },
+		doc: "an idle client connection; keep it above that of a load balancer in front", zero: "no limit",
+	},
+	{
+		key: "proxy.idleconntimeout", group: "Timeouts", field: func(c *Config) any { return &c.Proxy.Timeouts.UpstreamIdle },
+		doc: "an idle connection to an instance, until the instance's own limit is learned", zero: "no limit",
+	},
 
-	{key: "proxy.header.clientip", group: "Headers", field: func(c *Config) any { return &c.Proxy.Headers.ClientIP },
-		doc: "request header that gets the client's address; empty is none", unit: "header"},
-	{key: "proxy.header.requestid", group: "Headers", field: func(c *Config) any { return &c.Proxy.Headers.RequestID },
-		doc: "request header that gets a new unique id; empty is none", unit: "header"},
-	{key: "proxy.header.tls", group: "Headers", field: func(c *Config) any { return &c.Proxy.Headers.TLS },
-		doc: "request header set where the client came over TLS and removed otherwise; empty is none", unit: "header"},
-	{key: "proxy.header.tls.value", group: "Headers", field: func(c *Config) any { return &c.Proxy.Headers.TLSValue },
-		doc: "value of that header"},
-	{key: "proxy.header.debug", group: "Headers", field: func(c *Config) any { return &c.Proxy.Headers.Debug },
-		doc: "tell clients X-LB-Service, -Arm, -Why and -Instance in responses"},
+	{
+		key: "proxy.header.clientip", group: "Headers", field: func(c *Config) any { return &c.Proxy.Headers.ClientIP },
+		doc: "request header that gets the client's address; empty is none", unit: "header",
+	},
+	{
+		key: "proxy.header.requestid", group: "Headers", field: func(c *Config) any { return &c.Proxy.Headers.RequestID },
+		doc: "request header that gets a new unique id; empty is none", unit: "header",
+	},
+	{
+		key: "proxy.header.tls", group: "Headers", field: func(c *Config) any { return &c.Proxy.Headers.TLS },
+		doc: "request header set where the client came over TLS and removed otherwise; empty is none", unit: "header",
+	},
+	{
+		key: "proxy.header.tls.value", group: "Headers", field: func(c *Config) any { return &c.Proxy.Headers.TLSValue },
+		doc: "value of that header",
+	},
+	{
+		key: "proxy.header.debug", group: "Headers", field: func(c *Config) any { return &c.Proxy.Headers.Debug },
+		doc: "tell clients X-LB-Service, -Arm, -Why and -Instance in responses",
+	},
 
-	{key: "proxy.deregistergraceperiod", group: "Stopping", field: func(c *Config) any { return &c.Proxy.LameDuck },
-		doc: "after SIGTERM, how long new connections are still served while others learn that we leave; 0 closes at once"},
-	{key: "proxy.shutdownwait", group: "Stopping", field: func(c *Config) any { return &c.Proxy.Drain },
-		doc: "after that, how long requests in flight may take before they are cut; 0 cuts at once"},
+	{
+		key: "proxy.deregistergraceperiod", group: "Stopping", field: func(c *Config) any { return &c.Proxy.LameDuck },
+		doc: "after SIGTERM, how long new connections are still served while others learn that we leave; 0 closes at once",
+	},
+	{
+		key: "proxy.shutdownwait", group: "Stopping", field: func(c *Config) any { return &c.Proxy.Drain },
+		doc: "after that, how long requests in flight may take before they are cut; 0 cuts at once",
+	},
 
-	{key: "ui.addr", group: "Admin", field: func(c *Config) any { return &c.UI.Addr },
-		doc: "address of the admin listener: API, /metrics, /health, /ready, pprof", unit: "host:port"},
-	{key: "ui.allow.remote", group: "Admin", field: func(c *Config) any { return &c.UI.AllowRemote },
-		doc: "allow ui.addr to be reachable from other machines; it asks nobody who they are"},
+	{
+		key: "ui.addr", group: "Admin", field: func(c *Config) any { return &c.UI.Addr },
+		doc: "address of the admin listener: API, /metrics, /health, /ready, pprof", unit: "host:port",
+	},
+	{
+		key: "ui.allow.remote", group: "Admin", field: func(c *Config) any { return &c.UI.AllowRemote },
+		doc: "allow ui.addr to be reachable from other machines; it asks nobody who they are",
+	},
 
-	{key: "registry.consul.addr", group: "Consul", field: func(c *Config) any { return &c.Registry.Consul.Addr },
-		doc: "Consul agent; https:// and unix:// are understood; empty is 127.0.0.1:8500", unit: "host:port", fallback: "CONSUL_HTTP_ADDR"},
-	{key: "registry.consul.token", group: "Consul", field: func(c *Config) any { return &c.Registry.Consul.Token },
-		doc: "ACL token; as a flag it shows in ps, so rather use the variable or registry.consul.token.file", secret: true, fallback: "CONSUL_HTTP_TOKEN"},
-	{key: "registry.consul.token.file", group: "Consul", field: func(c *Config) any { return &c.Registry.Consul.TokenFile },
-		doc: "file that holds the ACL token", unit: "file", fallback: "CONSUL_HTTP_TOKEN_FILE"},
-	{key: "registry.consul.tagprefix", group: "Consul", field: func(c *Config) any { return &c.Registry.Consul.TagPrefix },
-		doc: "tags that begin with it are routes"},
-	{key: "registry.consul.service.status", group: "Consul", field: func(c *Config) any { return &c.Registry.Consul.Policy.Status },
-		doc: "statuses of a health check that count as good", unit: "passing,warning,…"},
-	{key: "registry.consul.checksRequired", group: "Consul", field: func(c *Config) any { return &c.Registry.Consul.Policy.Required },
-		doc: "how many of an instance's checks must be good", values: []string{"one", "all"}},
-	{key: "registry.snapshot.path", group: "Consul", field: func(c *Config) any { return &c.Registry.SnapshotPath },
-		doc: "file that keeps the last good state for a start without Consul; empty is off", unit: "file", fallback: "STATE_DIRECTORY", from: stateFile},
-	{key: "registry.snapshot.maxage", group: "Consul", field: func(c *Config) any { return &c.Registry.SnapshotMaxAge },
-		doc: "an older file is not used"},
+	{
+		key: "registry.consul.addr", group: "Consul", field: func(c *Config) any { return &c.Registry.Consul.Addr },
+		doc: "Consul agent; https:// and unix:// are understood; empty is 127.0.0.1:8500", unit: "host:port", fallback: "CONSUL_HTTP_ADDR",
+	},
+	{
+		key: "registry.consul.token", group: "Consul", field: func(c *Config) any { return &c.Registry.Consul.Token },
+		doc: "ACL token; as a flag it shows in ps, so rather use the variable or registry.consul.token.file", secret: true, fallback: "CONSUL_HTTP_TOKEN",
+	},
+	{
+		key: "registry.consul.token.file", group: "Consul", field: func(c *Config) any { return &c.Registry.Consul.TokenFile },
+		doc: "file that holds the ACL token", unit: "file", fallback: "CONSUL_HTTP_TOKEN_FILE",
+	},
+	{
+		key: "registry.consul.tagprefix", group: "Consul", field: func(c *Config) any { return &c.Registry.Consul.TagPrefix },
+		doc: "tags that begin with it are routes",
+	},
+	{
+		key: "registry.consul.service.status", group: "Consul", field: func(c *Config) any { return &c.Registry.Consul.Policy.Status },
+		doc: "statuses of a health check that count as good", unit: "passing,warning,…",
+	},
+	{
+		key: "registry.consul.checksRequired", group: "Consul", field: func(c *Config) any { return &c.Registry.Consul.Policy.Required },
+		doc: "how many of an instance's checks must be good", values: []string{"one", "all"},
+	},
+	{
+		key: "registry.snapshot.path", group: "Consul", field: func(c *Config) any { return &c.Registry.SnapshotPath },
+		doc: "file that keeps the last good state for a start without Consul; empty is off", unit: "file", fallback: "STATE_DIRECTORY", from: stateFile,
+	},
+	{
+		key: "registry.snapshot.maxage", group: "Consul", field: func(c *Config) any { return &c.Registry.SnapshotMaxAge },
+		doc: "an older file is not used",
+	},
 
-	{key: "registry.consul.register.enabled", group: "Registration", field: func(c *Config) any { return &c.Registry.Consul.Register.Enabled },
-		doc: "register this balancer in Consul"},
-	{key: "registry.consul.register.name", group: "Registration", field: func(c *Config) any { return &c.Registry.Consul.Register.Name },
-		doc: "service name it registers"},
-	{key: "registry.consul.register.addr", group: "Registration", field: func(c *Config) any { return &c.Registry.Consul.Register.Addr },
-		doc: "address of the admin listener as Consul's check reaches it; empty is ui.addr, and the first usable address where that is all", unit: "host:port"},
-	{key: "registry.consul.register.tags", group: "Registration", field: func(c *Config) any { return &c.Registry.Consul.Register.Tags },
-		doc: "tags of that service", unit: "tag,…"},
-	{key: "registry.consul.register.checkInterval", group: "Registration", field: func(c *Config) any { return &c.Registry.Consul.Register.CheckInterval },
-		doc: "how often Consul asks /ready?consul"},
-	{key: "registry.consul.register.checkTimeout", group: "Registration", field: func(c *Config) any { return &c.Registry.Consul.Register.CheckTimeout },
-		doc: "how long Consul waits for the answer"},
+	{
+		key: "registry.consul.register.enabled", group: "Registration", field: func(c *Config) any { return &c.Registry.Consul.Register.Enabled },
+		doc: "register this balancer in Consul",
+	},
+	{
+		key: "registry.consul.register.name", group: "Registration", field: func(c *Config) any { return &c.Registry.Consul.Register.Name },
+		doc: "service name it registers",
+	},
+	{
+		key: "registry.consul.register.addr", group: "Registration", field: func(c *Config) any { return &c.Registry.Consul.Register.Addr },
+		doc: "address of the admin listener as Consul's check reaches it; empty is ui.addr, and the first usable address where that is all", unit: "host:port",
+	},
+	{
+		key: "registry.consul.register.tags", group: "Registration", field: func(c *Config) any { return &c.Registry.Consul.Register.Tags },
+		doc: "tags of that service", unit: "tag,…",
+	},
+	{
+		key: "registry.consul.register.checkInterval", group: "Registration", field: func(c *Config) any { return &c.Registry.Consul.Register.CheckInterval },
+		doc: "how often Consul asks /ready?consul",
+	},
+	{
+		key: "registry.consul.register.checkTimeout", group: "Registration", field: func(c *Config) any { return &c.Registry.Consul.Register.CheckTimeout },
+		doc: "how long Consul waits for the answer",
+	},
 
-	{key: "canary.prefix", group: "Canary", field: func(c *Config) any { return &c.Canary.Prefix },
-		doc: "KV key of the document for all services; PREFIX/<service> is that of one service", unit: "key"},
+	{
+		key: "canary.prefix", group: "Canary", field: func(c *Config) any { return &c.Canary.Prefix },
+		doc: "KV key of the document for all services; PREFIX/<service> is that of one service", unit: "key",
+	},
 
-	{key: "log.level", group: "Logs", field: func(c *Config) any { return &c.Log.Level },
-		doc: "least severe message shown", values: []string{"trace", "debug", "info", "warn", "error", "off"}},
-	{key: "log.format", group: "Logs", field: func(c *Config) any { return &c.Log.Format },
-		doc: "auto is coloured text on a terminal (not with NO_COLOR), plain text elsewhere", values: []string{"auto", "text", "json"}},
-	{key: "log.access.target", group: "Logs", field: func(c *Config) any { return &c.Log.AccessTarget },
-		doc: "where the access log goes: stdout, stderr or a file name; empty is off", unit: "target"},
-	{key: "log.access.format", group: "Logs", field: func(c *Config) any { return &c.Log.AccessFormat },
-		doc: "form of its lines", values: []string{"json", "common", "combined"}},
+	{
+		key: "log.level", group: "Logs", field: func(c *Config) any { return &c.Log.Level },
+		doc: "least severe message shown", values: []string{"trace", "debug", "info", "warn", "error", "off"},
+	},
+	{
+		key: "log.format", group: "Logs", field: func(c *Config) any { return &c.Log.Format },
+		doc: "auto is coloured text on a terminal (not with NO_COLOR), plain text elsewhere", values: []string{"auto", "text", "json"},
+	},
+	{
+		key: "log.access.target", group: "Logs", field: func(c *Config) any { return &c.Log.AccessTarget },
+		doc: "where the access log goes: stdout, stderr or a file name; empty is off", unit: "target",
+	},
+	{
+		key: "log.access.format", group: "Logs", field: func(c *Config) any { return &c.Log.AccessFormat },
+		doc: "form of its lines", values: []string{"json", "common", "combined"},
+	},
 }
 
 // env returns the name of the variable that sets o.
