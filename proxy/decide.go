@@ -110,13 +110,17 @@ func decide(rt *route.Route, s Settings, live Live, r Request, d Draw) Decision 
 	dec.instanceKey = key.instance
 	arm, why := chooseArm(p.Split, live, r, key, d.Arm)
 
-	st := state(p, live, s.PanicPercent)
-	dec.Arm, dec.Why = guard(arm, why, st.healthy, p.Split.MinHealthy)
+	ready, healthy := count(p, live)
+	able := healthy
+	if able == [3]int{} {
+		able = ready // an ejection alone never refuses a request
+	}
+	dec.Arm, dec.Why = guard(arm, why, able, p.Split.MinHealthy)
 	switch {
 	case !live.Room(p.Service):
 		return dec.refuse("the service has as many requests in flight as it may")
-	case st.healthy != [3]int{}:
-		dec.Panic = st.panicked[dec.Arm]
+	case ready != [3]int{}:
+		dec.Panic = panics(healthy[dec.Arm], ready[dec.Arm], s.PanicPercent)
 		dec.pick(s, live, d.Instance)
 	case s.PanicCritical:
 		dec.pickCritical(arm, s, live, d.Instance)
@@ -174,14 +178,33 @@ func chooseArm(sp *route.Split, live Live, r Request, key key, draw uint64) (rou
 	return sp.Arm(draw), WhyChance
 }
 
+// count returns how many instances each arm has, and how many of them are not
+// ejected.
+func count(p *route.Part, live Live) (ready, healthy [3]int) {
+	calm := live.Calm()
+	for a := range p.Arms {
+		ready[a] = len(p.Arms[a].Ready)
+		healthy[a] = ready[a]
+		if calm {
+			continue
+		}
+		for _, t := range p.Arms[a].Ready {
+			if live.Ejected(t.Addr) {
+				healthy[a]--
+			}
+		}
+	}
+	return ready, healthy
+}
+
 // guard is the last word on the arm: fewer than minHealthy canaries send
 // everyone to stable, an empty stable sends everyone to canary, and backup
 // serves where neither can.
 func guard(arm route.ArmName, why Why, healthy [3]int, minHealthy int) (route.ArmName, Why) {
 	switch stable, canary := healthy[route.Stable], healthy[route.Canary]; {
-	case stable == 0 && canary == 0:
+	case stable == 0 && canary == 0 && healthy[route.Backup] > 0:
 		return route.Backup, WhyBackup
-	case stable == 0 && arm == route.Stable:
+	case stable == 0 && canary > 0 && arm == route.Stable:
 		return route.Canary, WhyNoStable
 	case stable > 0 && arm == route.Canary && canary < max(minHealthy, 1):
 		return route.Stable, WhyNoCanary
@@ -189,36 +212,10 @@ func guard(arm route.ArmName, why Why, healthy [3]int, minHealthy int) (route.Ar
 	return arm, why
 }
 
-// armsState is how the arms of a part fare at one moment.
-type armsState struct {
-	healthy  [3]int  // instances that count, by arm
-	panicked [3]bool // so few are left that ejections are ignored
-}
-
-// state counts what is not ejected. An arm of which less than percent is left
-// counts whole, unless nothing is left of it and another arm can serve.
-func state(p *route.Part, live Live, percent int) (st armsState) {
-	calm := live.Calm()
-	left := 0
-	for a := range p.Arms {
-		ready := p.Arms[a].Ready
-		st.healthy[a] = len(ready)
-		if !calm {
-			for _, t := range ready {
-				if live.Ejected(t.Addr) {
-					st.healthy[a]--
-				}
-			}
-		}
-		left += st.healthy[a]
-	}
-	for a := range p.Arms {
-		n := len(p.Arms[a].Ready)
-		if h := st.healthy[a]; h < n && (left == 0 || h > 0 && 100*h < percent*n) {
-			st.healthy[a], st.panicked[a] = n, true
-		}
-	}
-	return st
+// panics reports whether so few of an arm's instances are left that ejections
+// are ignored in it.
+func panics(healthy, ready, percent int) bool {
+	return healthy == 0 && ready > 0 || 100*healthy < percent*ready
 }
 
 // pick sets the target among the ready instances of d.Arm. Canaries that have

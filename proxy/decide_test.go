@@ -113,6 +113,10 @@ func TestDecide(t *testing.T) {
 	f(twoAndOne, &route.Split{Explicit: true, Ratio: 0.5, MinHealthy: 2}, random, "GET a.test/", "", "50% stable chance s1 s2, 50% stable no_canary s1 s2")
 	f("web c1 c1:1 passing / canary", &route.Split{Explicit: true, MinHealthy: 2}, random, "GET a.test/", "", "100% canary no_stable c1")
 	f("web s1 s1:1 critical /\nweb c1 c1:1 passing / canary", half(), random, "GET a.test/", "", "50% canary chance c1, 50% canary no_stable c1")
+	three := "\nweb c2 c2:1 passing / canary\nweb c3 c3:1 passing / canary"
+	f(twoAndOne+three, &route.Split{Explicit: true, Ratio: 0.5, MinHealthy: 2}, Settings{PanicPercent: 50}, "GET a.test/", "c1:1 c2:1",
+		"50% stable chance s1 s2, 50% stable no_canary s1 s2")
+	f(twoAndOne+three, half(), Settings{PanicPercent: 50}, "GET a.test/", "c1:1 c2:1", "50% canary chance panic c1 c2 c3, 50% stable chance s1 s2")
 	backup := func() *route.Split {
 		return &route.Split{Explicit: true, Ratio: 0.5, Backup: route.Selector{Tag: "spare"}}
 	}

@@ -345,6 +345,11 @@ func (u *Upstreams) Swap(t *route.Table) (forgotten []string) {
 					services.drop(name)
 				}
 			}
+			u.turns.edit(func(turns *draft[*atomic.Uint64]) {
+				if len(turns.m) > 4*len(services.m)+100 { // of services that left: begin anew
+					*turns = draft[*atomic.Uint64]{own: true}
+				}
+			})
 		})
 	})
 	slices.Sort(forgotten)

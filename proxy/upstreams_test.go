@@ -293,6 +293,22 @@ func TestUpstreamsTurn(t *testing.T) {
 	}
 }
 
+// TestUpstreamsTurnsForgotten: the turns of services that left do not pile up.
+func TestUpstreamsTurnsForgotten(t *testing.T) {
+	u := upstreams(newClock())
+	tab := table(t, "web a a:1 passing /")
+	for i := range 1000 {
+		u.Turn(fmt.Sprint("gone", i))
+		u.Swap(tab)
+	}
+	if n := len(u.turns.all()); n > 200 {
+		t.Errorf("%d sequences kept for one service", n)
+	}
+	if got := u.Turn("gone999"); got > 1 {
+		t.Errorf("turn %d, want a small one", got)
+	}
+}
+
 func TestUpstreamsConcurrent(t *testing.T) {
 	u := NewUpstreams(UpstreamsConfig{Ejected: func(string, string, time.Duration, Class) {}})
 	one := table(t, "web a a:1 passing /\nweb b b:1 passing /")
