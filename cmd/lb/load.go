@@ -21,14 +21,14 @@ type given struct {
 var notOptions = []string{"LB_CONFIG", "LB_ADDR", "LB_TOKEN"}
 
 // load builds the configuration: flag before variable before file before the
-// default. It is pure, and its error joins every mistake, not the first alone.
+// default; an empty variable is none. It is pure, and its error joins every mistake, not the first alone.
 func load(g given) (Config, error) {
 	cfg := Default()
 	cfg.sources = map[string]string{}
 	var errs []error
 	env := map[string]string{}
 	for _, kv := range g.environ {
-		if name, value, ok := strings.Cut(kv, "="); ok {
+		if name, value, _ := strings.Cut(kv, "="); value != "" { // compose files set what they mean to leave out
 			env[name] = value
 		}
 	}

@@ -123,6 +123,7 @@ func TestTokens(t *testing.T) {
 	f("ok", "CONSUL_HTTP_TOKEN=s3cr3t")
 	f("ok", "CONSUL_HTTP_TOKEN=s3cr3t", "CONSUL_HTTP_TOKEN_FILE=/run/token")
 	f("ok", "LB_REGISTRY_CONSUL_TOKEN=s3cr3t")
+	f("ok", "LB_REGISTRY_CONSUL_TOKEN=", "CONSUL_HTTP_TOKEN=s3cr3t", "LB_UNKNOWN=")
 	f(`registry.consul.token.file = "/run/token" (env CONSUL_HTTP_TOKEN_FILE): registry.consul.token is set too (env LB_REGISTRY_CONSUL_TOKEN); set one of them`,
 		"LB_REGISTRY_CONSUL_TOKEN=s3cr3t", "CONSUL_HTTP_TOKEN_FILE=/run/token")
 }
