@@ -157,7 +157,7 @@ func badTags() (tags []string) {
 	tags = append(tags,
 		":80", ":8080 proto=tcp", "foo.com:", "foo.com:0", "foo.com:65536", "foo.com:x", "foo.com:-1", "a..b", ".a", "*a", "a*", "a.*", "*.*.a", "**", "a?b", "[ab].com",
 		"{a,b}.com", "[::1", "::1", "[1.2.3.4]", "[fe80::1%25lo]", "a b.com/", "a_b!c", "é.com", "a@b", `a\b`, "a;b", "a,b", "a<b>", `"a"`, "a|b", "a^b", "a`b", "a~b", "a+b", "a=b", "a&b", "a(b)", "a'b", "$X.com", "$.com", "%41.com",
-		strings.Repeat("a", 64), strings.Repeat("a.", 127) + "com", "", "/" + strings.Repeat("x", 3000), strings.Repeat("y", 1<<20),
+		strings.Repeat("a", 64), strings.Repeat("a.", 127)+"com", "", "/"+strings.Repeat("x", 3000), strings.Repeat("y", 1<<20),
 	)
 	for i := range tags {
 		tags[i] = "urlprefix-" + tags[i]
