@@ -64,6 +64,7 @@ func TestStartIsFast(t *testing.T) {
 }
 
 func TestPersistentStateAndACL(t *testing.T) {
+	t.Parallel()
 	a := Start(t, Config{Persistent: true, ACL: true})
 	put(t, a, "/v1/kv/a", "1")
 	addr := a.Addr()
@@ -87,6 +88,7 @@ func TestPersistentStateAndACL(t *testing.T) {
 }
 
 func TestPause(t *testing.T) {
+	t.Parallel()
 	a := Start(t, Config{})
 	a.Pause()
 	client := http.Client{Timeout: 100 * time.Millisecond, Transport: &http.Transport{DisableKeepAlives: true}}
@@ -103,6 +105,7 @@ func TestPause(t *testing.T) {
 }
 
 func TestClusterWithClient(t *testing.T) {
+	t.Parallel()
 	servers := Cluster(t, 3, Config{})
 	client := Start(t, Config{Client: true, Join: servers})
 	put(t, client, "/v1/kv/a", "1")
@@ -124,6 +127,7 @@ func TestDiesWithItsTest(t *testing.T) {
 		os.Stdout.WriteString("addr " + a.Addr() + "\n")
 		select {}
 	}
+	t.Parallel()
 	Binary(t)
 	cmd := exec.Command(os.Args[0], "-test.run=^TestDiesWithItsTest$")
 	cmd.Env = append(os.Environ(), "AGENT_TEST_CHILD=1")
@@ -144,7 +148,6 @@ func TestDiesWithItsTest(t *testing.T) {
 	cmd.Wait()
 	deadline := time.After(5 * time.Second)
 	for {
-		a := Agent{}
 		client := http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 		resp, err := client.Get("http://" + addr + "/v1/status/leader")
 		if err != nil {
@@ -153,7 +156,7 @@ func TestDiesWithItsTest(t *testing.T) {
 		resp.Body.Close()
 		select {
 		case <-deadline:
-			t.Fatalf("the agent at %s outlived its test (%v)", addr, a.name)
+			t.Fatalf("the agent at %s outlived its test", addr)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
