@@ -328,7 +328,7 @@ func TestComposeCluster(t *testing.T) {
 	c.must("docker", "start", id)
 	eventually(t, 30*time.Second, "the killed server is a peer again", func() error {
 		out, err := c.run("docker", "exec", id, "consul", "operator", "raft", "list-peers")
-		if err == nil && strings.Count(out, "voter") < 3 {
+		if err == nil && strings.Count(out, " true ") < 3 {
 			err = fmt.Errorf("%s", out)
 		}
 		return err

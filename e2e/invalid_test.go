@@ -173,7 +173,8 @@ func TestBadTagChangesNothing(t *testing.T) {
 					}
 					reported := false
 					for _, p := range problems {
-						reported = reported || p.Service == id && p.Tag == bad[j] && p.Error != ""
+						// A long tag is shown cut.
+						reported = reported || p.Service == id && p.Error != "" && strings.HasPrefix(p.Tag, bad[j][:min(len(bad[j]), 40)])
 					}
 					if !reported {
 						return fmt.Errorf("tag %q of %s is not among the %d problems", bad[j], id, len(problems))
