@@ -64,7 +64,8 @@ type tunnel struct {
 	instance *link
 	start    time.Time
 	active   atomic.Int64 // when anything was last read, since start
-	half     atomic.Bool  // one direction has ended
+	half     atomic.Bool  // one direction has ended in order
+	over     atomic.Bool  // one has failed: the other ends too
 
 	received int64 // of up
 	sent     int64 // of down
@@ -73,25 +74,28 @@ type tunnel struct {
 
 // limit is how long both directions may be silent.
 func (t *tunnel) limit() time.Duration {
-	if idle := t.x.s.timeouts.BodyIdle; t.half.Load() && idle > 0 {
-		return idle
+	stream, body := t.x.s.timeouts.StreamIdle, t.x.s.timeouts.BodyIdle
+	if t.half.Load() && body > 0 && (body < stream || stream == 0) {
+		return body
 	}
-	return t.x.s.timeouts.StreamIdle
+	return stream
 }
 
 // goesOn reports whether err of a read is only the silence of one direction.
 func (t *tunnel) goesOn(err error) bool {
 	silent := time.Since(t.start) - time.Duration(t.active.Load())
-	return isTimeout(err) && t.x.r.Context().Err() == nil && silent < t.limit()
+	return isTimeout(err) && !t.over.Load() && t.x.r.Context().Err() == nil && silent < t.limit()
 }
 
 // up copies from the client to the instance, early first, and tells its end.
 func (t *tunnel) up(early []byte, ended chan<- error) {
 	err := t.copyUp(early)
-	if t.half.Store(true); err == nil {
+	if err == nil {
+		t.half.Store(true)
 		t.instance.hurry(t.limit())
 		err = t.instance.closeWrite()
 	} else {
+		t.over.Store(true)
 		t.instance.interrupt()
 	}
 	ended <- err
@@ -163,6 +167,7 @@ func (t *tunnel) down() error {
 
 // hangUp ends the other direction too.
 func (t *tunnel) hangUp(err error) error {
+	t.over.Store(true)
 	if t.x.r.Context().Err() == nil {
 		_ = t.client.SetReadDeadline(time.Unix(1, 0))
 	}
