@@ -13,8 +13,8 @@ import (
 // registered anew), and the lists of critical and of warning checks (a check
 // flipped). Differences of the lists name the service. The catalog names none
 // when an instance joins or leaves a service that stays: then all checks are read
-// once and compared per service. What even they do not name (a new port, other
-// meta) is found by reading every service again.
+// once and compared with those that were read with each service. A change that
+// no check names (a new port, other meta) is found by reading every service again.
 const (
 	bellPatience  = 10 * time.Millisecond  // several rings of one change arrive within this
 	bellSpacing   = 100 * time.Millisecond // between two reads of all checks
@@ -42,17 +42,37 @@ type sums map[subject]uint64
 
 var checkSeed = maphash.MakeSeed()
 
+func (s sums) add(c *api.HealthCheck) {
+	if c == nil {
+		return
+	}
+	who := subject{service: c.ServiceName}
+	if who.service == "" {
+		who.node = c.Node
+	}
+	s[who] += maphash.Comparable(checkSeed, [5]string{c.Node, c.ServiceID, c.CheckID, c.Status, c.Output})
+}
+
 func sumChecks(checks api.HealthChecks) sums {
 	s := make(sums)
 	for _, c := range checks {
-		if c == nil {
-			continue
+		s.add(c)
+	}
+	return s
+}
+
+// sumEntries gives of one service what sumChecks gives of all: its own subject,
+// and those of the nodes that its instances are on.
+func sumEntries(name string, entries []*api.ServiceEntry) sums {
+	s := sums{{service: name}: 0}
+	nodes := make(map[string]bool, len(entries))
+	for _, e := range entries {
+		for _, c := range e.Checks {
+			if c.ServiceName != "" || !nodes[e.Node.Node] {
+				s.add(c)
+			}
 		}
-		who := subject{service: c.ServiceName}
-		if who.service == "" {
-			who.node = c.Node
-		}
-		s[who] += maphash.Comparable(checkSeed, [5]string{c.Node, c.ServiceID, c.CheckID, c.Status, c.Output})
+		nodes[e.Node.Node] = true
 	}
 	return s
 }
@@ -123,10 +143,13 @@ func (l *loop) onList(ctx context.Context, state string, s sums) {
 		return
 	}
 	l.bell.heard, l.contact = time.Now(), time.Now()
-	if old, ok := l.bell.lists[state]; ok {
-		l.readSoon(differ(old, s))
-	}
+	old, ok := l.bell.lists[state]
 	l.bell.lists[state] = s
+	if !ok { // what changed before this answer is in no difference
+		l.bell.missed()
+		return
+	}
+	l.readSoon(differ(old, s))
 }
 
 // readSoon asks for the services that are, or have an instance on, a subject.
@@ -184,7 +207,7 @@ func (l *loop) readAll(now time.Time) (again time.Time) {
 	return time.Time{}
 }
 
-// onAll takes all checks, and names what changed since the last time.
+// onAll takes all checks, and reads the services that have others.
 func (l *loop) onAll(s sums, err error) {
 	b, now := &l.bell, time.Now()
 	b.reading, b.read = false, now
@@ -198,11 +221,18 @@ func (l *loop) onAll(s sums, err error) {
 	}
 	old := b.all
 	b.all, l.contact = s, now
+	for _, f := range l.follows {
+		for who, sum := range f.sums {
+			if s[who] != sum {
+				f.ask = now
+				break
+			}
+		}
+	}
 	if old == nil {
 		return
 	}
 	subjects := differ(old, s)
-	l.readSoon(subjects)
 	if len(subjects) == 0 {
 		at := now
 		if next := b.searched.Add(searchSpacing); next.After(at) {

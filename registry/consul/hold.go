@@ -69,8 +69,11 @@ func verdict(e evidence) (obey bool, why string) {
 		return false, "Consul does not show what must be there, our own registration or its own servers: it lost its state, or permission is lost"
 	}
 	if e.sight == ourselves {
-		if e.seen.Before(e.lost) && e.now.Sub(e.lost) < e.max {
+		switch {
+		case e.seen.Before(e.lost) && e.now.Sub(e.lost) < e.max:
 			return false, fmt.Sprintf("the agent lost its state at %s and the service has not come back since", e.lost.Format(time.TimeOnly))
+		case e.index < e.had && e.now.Sub(e.since) < e.max:
+			return false, fmt.Sprintf("Consul's index went back (%d, was %d): its servers lost their state", e.index, e.had)
 		}
 		return true, ""
 	}

@@ -79,6 +79,8 @@ func TestVerdict(t *testing.T) {
 		{"… 10 minutes ago", "a", "", evidence{sight: ourselves, seen: ago(time.Hour), lost: ago(10 * time.Minute)}, ""},
 		{"… and it had come back", "a", "", evidence{sight: ourselves, seen: ago(30 * time.Second), lost: ago(time.Minute)}, ""},
 		{"… and it was from disk", "a", "", evidence{sight: ourselves, lost: ago(time.Minute)}, "lost its state"},
+		{"servers lost their state, our agent did not", "a", "", evidence{sight: ourselves, index: 4, had: 5}, "went back"},
+		{"… 10 minutes ago", "a", "", evidence{sight: ourselves, index: 4, had: 5, since: ago(10 * time.Minute)}, ""},
 		{"came back after the loss", "a b c", "a", evidence{sight: missing, seen: ago(time.Hour), lost: ago(time.Minute)}, ""},
 		{"came back unhealthy", "a b", "a!", evidence{lost: ago(time.Minute)}, ""},
 		{"came back, not checked yet", "a b", "c?", evidence{since: ago(29 * time.Second)}, "not been checked"},

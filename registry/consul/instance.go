@@ -22,6 +22,7 @@ type reading struct {
 	// untested: no instance is ready, and that is only because no check of any
 	// of them has run since it was registered (Consul calls that critical).
 	untested bool
+	sums     sums // of its checks and those of its nodes
 }
 
 // toService turns Consul's answer about one service into ours. Connect proxies
@@ -46,7 +47,11 @@ func toService(name string, entries []*api.ServiceEntry, p registry.Policy) (rea
 		}
 	}
 	svc.Normalize()
-	return reading{svc: svc, untested: fresh > 0 && fresh == len(svc.Instances)}, nil
+	return reading{
+		svc:      svc,
+		untested: fresh > 0 && fresh == len(svc.Instances),
+		sums:     sumEntries(name, entries),
+	}, nil
 }
 
 func toInstance(name string, e *api.ServiceEntry, p registry.Policy) registry.Instance {

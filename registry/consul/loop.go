@@ -28,6 +28,7 @@ type follow struct {
 	index  uint64
 	seen   time.Time // when svc was last read at first hand
 	told   time.Time // last good answer, whatever it said
+	sums   sums      // of the checks in svc and of its nodes, for the bell
 	fresh  bool      // answered or held since Run began
 	err    error     // of the last read, nil when it was good
 	denied bool      // the last answer was refused or filtered
@@ -279,7 +280,7 @@ func (l *loop) accept(f *follow, r reading, index uint64) {
 		l.w.log.Info("service is no longer held", "service", f.name, "instances", len(r.svc.Instances))
 	}
 	f.fresh, f.doubt, f.tries = true, time.Time{}, 0
-	f.strict, f.denied = false, false
+	f.strict, f.denied, f.sums = false, false, r.sums
 	if len(r.svc.Instances) > 0 {
 		f.index, f.seen = index, now
 	}

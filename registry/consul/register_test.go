@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,6 +75,62 @@ func TestRegisterFails(t *testing.T) {
 	}
 	if ids, _ := c.Registered(); len(ids) != 0 {
 		t.Errorf("kept %v", ids)
+	}
+}
+
+func TestRegisterRetrying(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tries := 0
+		c, err := NewWithConfig(&api.Config{Address: "fake:8500", HttpClient: &http.Client{Transport: handler(func(w http.ResponseWriter, r *http.Request) {
+			if tries++; tries < 10 {
+				w.WriteHeader(500)
+			}
+		})}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		id, err := c.RegisterRetrying(t.Context(), Registration{Name: "web", Address: "10.0.0.1", Port: 80})
+		if took := time.Since(start); err != nil || tries != 10 || took > 30*time.Second {
+			t.Errorf("%d tries in %v: %v", tries, took, err)
+		}
+		if ids, _ := c.Registered(); ids[id] != "web" || len(ids) != 1 {
+			t.Errorf("registered %v", ids)
+		}
+		tries = -1000
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := c.RegisterRetrying(ctx, Registration{Name: "web", Address: "10.0.0.1", Port: 80}); !errors.Is(err, context.DeadlineExceeded) || tries > -980 {
+			t.Errorf("%d tries, %v", tries+1000, err)
+		}
+	})
+}
+
+func TestCredentials(t *testing.T) {
+	t.Setenv("CONSUL_HTTP_TOKEN", "secret")
+	t.Setenv("CONSUL_HTTP_AUTH", "user:password")
+	var got http.Header
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header }))
+	defer srv.Close()
+	t.Setenv("CONSUL_HTTP_ADDR", srv.URL)
+	for _, tt := range []struct {
+		name  string
+		open  func() (*Client, error)
+		token string
+	}{
+		{"from the environment", New, "secret"},
+		{"given", func() (*Client, error) { return NewWithOptions(Options{Addr: srv.URL, Token: "mine"}) }, "mine"},
+		{"of another agent", func() (*Client, error) { return NewAnonymous(strings.TrimPrefix(srv.URL, "http://")) }, ""},
+	} {
+		c, err := tt.open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.Get(t.Context(), "k")
+		if got.Get("X-Consul-Token") != tt.token || tt.token == "" && got.Get("Authorization") != "" {
+			t.Errorf("%s: %v", tt.name, got)
+		}
 	}
 }
 

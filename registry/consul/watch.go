@@ -33,8 +33,8 @@ type WatchConfig struct {
 	// more services the Watcher listens for a bell instead. Each one costs a
 	// connection to the agent. Zero, and anything above, mean 48.
 	MaxStreams int
-	// ConfirmHold is the longest time that a service is kept because the agent
-	// lost its state. Zero means 10 minutes.
+	// ConfirmHold is the longest time that a service is kept because Consul lost
+	// its state. Zero means 10 minutes.
 	ConfirmHold time.Duration
 	// Sweep is how often each service is read again in bell mode, to correct
 	// what no bell told. Zero means 5 minutes.
@@ -74,8 +74,9 @@ func (c WatchConfig) withDefaults() WatchConfig {
 // deregistration. Otherwise the old state is kept, [registry.Service].Hold says
 // why, and the question is put again at least every 2 s.
 //
-// When the Client had to register again, the agent has lost its state: services
-// known from before are kept until they come back, for ConfirmHold at most.
+// When the Client had to register again, or Consul's index went back, Consul has
+// lost its state: services known from before are kept until they come back, for
+// ConfirmHold at most.
 // What comes back counts at once, healthy or not; only instances that Consul has
 // not checked yet do not replace ready ones, for 30 s at most.
 //
