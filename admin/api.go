@@ -162,11 +162,27 @@ func (s *Server) canaries(w http.ResponseWriter, _ *http.Request) {
 	answer(w, out)
 }
 
+// CanaryStatus is what is in force for one service, and whether the table in
+// use has it: a new table follows a document within a tenth of a second.
+type CanaryStatus struct {
+	canary.ServiceStatus
+	InTable bool `json:"in_table"`
+}
+
+func (s *Server) inTable(service string, c canary.ServiceStatus) bool {
+	t := s.table()
+	if t == nil {
+		return false
+	}
+	sp := t.Splits().For(service)
+	return sp.DocHash == c.Hash && sp.Ratio == c.Effective && (c.LastGood == 0 || sp.Index == c.LastGood)
+}
+
 func (s *Server) canary(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("service")
 	if s.Canary != nil {
 		if c, ok := s.Canary.ServiceStatus(name); ok {
-			answer(w, c)
+			answer(w, CanaryStatus{c, s.inTable(name, c)})
 			return
 		}
 	}

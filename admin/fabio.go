@@ -27,14 +27,13 @@ func (s *Server) fabioTable() []fabioRoute {
 	out := []fabioRoute{}
 	for rt := range s.tableRoutes() {
 		for _, p := range rt.Parts {
-			arms := armShares(p)
+			arms := p.Shares()
 			for name := range p.Arms {
 				arm := &p.Arms[name]
-				for i, share := range targetShares(arm) {
-					t := arm.Ready[i]
+				for i, t := range arm.Ready {
 					f := fabioRoute{
 						Service: p.Service, Host: rt.Host, Path: rt.Path, Src: rt.Host + rt.Path,
-						Dst: "http://" + t.Addr + "/", Weight: p.Share * arms[name] * share, Cmd: "route add",
+						Dst: "http://" + t.Addr + "/", Weight: p.Share * arms[name] * arm.Share(i), Cmd: "route add",
 					}
 					var opts []string
 					for _, o := range options(t.Tag) {

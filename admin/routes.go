@@ -70,11 +70,11 @@ func (s *Server) tableRoutes() func(yield func(*route.Route) bool) {
 
 func viewPart(p *route.Part) Part {
 	out := Part{Service: p.Service, Share: p.Share, Canary: viewSplit(p.Split), Targets: []Target{}}
-	arms := armShares(p)
+	arms := p.Shares()
 	for name := range p.Arms {
 		arm := &p.Arms[name]
-		for i, share := range targetShares(arm) {
-			out.Targets = append(out.Targets, viewTarget(arm.Ready[i], route.ArmName(name), true, p.Share*arms[name]*share))
+		for i, t := range arm.Ready {
+			out.Targets = append(out.Targets, viewTarget(t, route.ArmName(name), true, p.Share*arms[name]*arm.Share(i)))
 		}
 		for _, t := range arm.Critical {
 			out.Targets = append(out.Targets, viewTarget(t, route.ArmName(name), false, 0))
@@ -93,52 +93,6 @@ func viewSplit(s *route.Split) *Split {
 		return nil
 	}
 	return &Split{s.Ratio, s.Wanted, s.Because, s.Index, s.DocHash}
-}
-
-// armShares divides a part between its arms with the guards that every request
-// meets: too few canaries leave all to stable, no stable leaves all to the
-// canaries, and neither to the backup.
-func armShares(p *route.Part) (out [3]float64) {
-	ready := func(a route.ArmName) int { return len(p.Arms[a].Ready) }
-	ratio, least := 0.0, 1
-	if p.Split != nil {
-		ratio, least = p.Split.Ratio, max(1, p.Split.MinHealthy)
-	}
-	switch {
-	case ready(route.Stable) == 0 && ready(route.Canary) == 0:
-		if ready(route.Backup) > 0 {
-			out[route.Backup] = 1
-		}
-		return out
-	case ready(route.Stable) == 0:
-		ratio = 1
-	case ready(route.Canary) < least:
-		ratio = 0
-	}
-	out[route.Stable], out[route.Canary] = 1-ratio, ratio
-	return out
-}
-
-// targetShares divides an arm between its ready targets: fixed weights in
-// proportion, the rest by capacity.
-func targetShares(a *route.Arm) []float64 {
-	var fixed, capacity float64
-	for _, t := range a.Ready {
-		if t.Weight > 0 {
-			fixed += t.Weight
-		} else {
-			capacity += float64(max(1, t.Capacity))
-		}
-	}
-	out := make([]float64, len(a.Ready))
-	for i, t := range a.Ready {
-		if t.Weight > 0 {
-			out[i] = a.Fixed * t.Weight / fixed
-		} else {
-			out[i] = (1 - a.Fixed) * float64(max(1, t.Capacity)) / capacity
-		}
-	}
-	return out
 }
 
 // options returns what the target's tag says after its host and path.

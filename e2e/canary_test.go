@@ -27,18 +27,16 @@ func (l *lab) web(stable, canary int) (v1, v2 []*instance) {
 	return v1, v2
 }
 
-// versions waits until the balancer has seen answers from every given version
-// while a 50 % document is in place, then removes the document.
+// warm waits until the balancer's table has so many ready instances.
 func (l *lab) warm(b *balancer, instances int) {
 	l.t.Helper()
-	var up []struct{ Addr string }
 	eventually(l.t, 15*time.Second, "every instance is ready", func() error {
 		var routes []struct{ Service string }
 		if err := getJSON("http://"+b.admin+"/api/routes", &routes); err != nil {
 			return err
 		}
 		if len(routes) < instances {
-			return fmt.Errorf("%d targets in the table, want %d %v", len(routes), instances, up)
+			return fmt.Errorf("%d targets in the table, want %d", len(routes), instances)
 		}
 		return nil
 	})
@@ -235,12 +233,15 @@ func TestStickyClientsNeverGoBack(t *testing.T) {
 
 // applied returns nil when the balancer works with the given effective ratio.
 func applied(b *balancer, service string, ratio float64) error {
-	var s struct{ Effective float64 }
+	var s struct {
+		Effective float64
+		InTable   bool `json:"in_table"`
+	}
 	if err := getJSON("http://"+b.admin+"/api/v1/canary/"+service, &s); err != nil {
 		return err
 	}
-	if s.Effective != ratio {
-		return fmt.Errorf("effective ratio is %g, want %g", s.Effective, ratio)
+	if s.Effective != ratio || !s.InTable {
+		return fmt.Errorf("effective ratio is %g, in the table %t, want %g", s.Effective, s.InTable, ratio)
 	}
 	return nil
 }

@@ -71,6 +71,12 @@ func TestReadmeQuickStart(t *testing.T) {
 			eventually(t, 2*time.Second, commands[i], want.share)
 		}
 	}
+	eventually(t, time.Second, "the table follows", func() error {
+		if _, body, err := b.ask("", "/"); err != nil || !strings.Contains(body, `"version": "v1"`) {
+			return fmt.Errorf("%v %s", err, body)
+		}
+		return nil
+	})
 	for range 50 {
 		if _, body, err := b.ask("", "/"); err != nil || !strings.Contains(body, `"version": "v1"`) {
 			t.Fatalf("without a document everyone is on v1, but: %v %s", err, body)

@@ -201,7 +201,7 @@ func (a *app) applied(ctx context.Context, lb *adminAPI, service, key string, in
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		var st canary.ServiceStatus
+		var st admin.CanaryStatus
 		err := lb.get(ctx, "/api/v1/canary/"+url.PathEscape(service), &st)
 		switch e, _ := errors.AsType[*exitError](err); {
 		case e != nil && e.code == exitUnreachable:
@@ -215,8 +215,8 @@ func (a *app) applied(ctx context.Context, lb *adminAPI, service, key string, in
 		case st.Key == key && st.Source != key:
 			fmt.Fprintf(a.err, "note: the document in force is read from %s (config_server)\n", st.Source)
 			return nil
-		case st.Source == key && st.LastGood >= index:
-			fmt.Fprintf(a.out, "applied by the balancer at %s after %d ms: %s\n", lb.addr, time.Since(start).Milliseconds(), inForce(st))
+		case st.Source == key && st.LastGood >= index && st.InTable:
+			fmt.Fprintf(a.out, "applied by the balancer at %s after %d ms: %s\n", lb.addr, time.Since(start).Milliseconds(), inForce(st.ServiceStatus))
 			return nil
 		case st.Waits != nil && st.Index >= index:
 			fmt.Fprintf(a.err, "note: update_rate holds it back until %s\n", st.Waits.Format(time.TimeOnly))

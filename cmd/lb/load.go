@@ -71,7 +71,7 @@ func load(g given) (Config, error) {
 	}
 	names := make([]string, 0, len(env))
 	for name := range env {
-		if strings.HasPrefix(name, "LB_") && !slices.Contains(known, name) {
+		if ours(name) && !slices.Contains(known, name) {
 			names = append(names, name)
 		}
 	}
@@ -80,6 +80,17 @@ func load(g given) (Config, error) {
 		errs = append(errs, fmt.Errorf("%s: no option has this variable%s", name, didYouMean(name, known)))
 	}
 	return cfg, together(append(errs, cfg.Validate()...))
+}
+
+// ours reports whether a variable means an option: a name that begins like one.
+// Others may live beside them (LB_PORT of a compose file, LB_SERVICE_HOST of
+// Kubernetes for a service called lb).
+func ours(name string) bool {
+	return slices.ContainsFunc(options, func(o *option) bool {
+		group, _, _ := strings.Cut(o.env(), "_")
+		rest, _, _ := strings.Cut(strings.TrimPrefix(o.env(), group+"_"), "_")
+		return strings.HasPrefix(name, group+"_"+rest+"_")
+	})
 }
 
 func has(m map[string]string, key string) bool { _, ok := m[key]; return ok }

@@ -195,6 +195,7 @@ func (b *balancer) published(old, table *route.Table, _ route.Changes) {
 	for svc := range old.Snapshot().All() {
 		if table.Snapshot().Service(svc.Name) == nil {
 			b.metrics.Forget(svc.Name)
+			b.core.Budget.Forget(svc.Name)
 		}
 	}
 }
