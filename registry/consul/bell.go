@@ -133,7 +133,7 @@ func (l *loop) startBell() {
 }
 
 func (w *Watcher) readChecks(state string, q *api.QueryOptions) (sums, *api.QueryMeta, error) {
-	checks, meta, err := w.read.checks(state, q)
+	checks, meta, err := w.client.api.Health().State(state, q)
 	return sumChecks(checks), meta, w.count("list "+state+" checks", err)
 }
 

@@ -26,7 +26,6 @@ type evidence struct {
 	err   error
 
 	filtered bool   // Consul says that ACLs removed something from got
-	acl      bool   // Consul says that ACLs are on
 	index    uint64 // Consul's index of got
 	had      uint64 // … of the last answer that showed known; 0 when not known
 
@@ -61,7 +60,7 @@ func verdict(e evidence) (obey bool, why string) {
 	switch {
 	case e.filtered:
 		return false, "ACLs hide instances from our token: give it service:read and node:read"
-	case e.acl && e.had > 0 && e.index == e.had:
+	case e.got.acl && e.had > 0 && e.index == e.had:
 		return false, "instances vanished although nothing was deregistered (Consul's index is unchanged): permission is likely lost"
 	case len(left) > 0:
 		return true, "" // it has come back, or shrunk, and is not hidden
@@ -94,7 +93,7 @@ type conflict uint8
 const (
 	nothing   conflict = iota
 	emptied            // no instance is left
-	shrunk             // half of the instances or more are gone
+	shrunk             // half of the instances or more are gone; with ACLs, any
 	notTested          // none of its instances has been checked yet, and ready ones were known
 )
 
@@ -121,7 +120,7 @@ func contradiction(known *registry.Service, got reading) conflict {
 	switch {
 	case ready && got.untested:
 		return notTested
-	case 2*gone >= len(known.Instances) && len(got.svc.Instances) < len(known.Instances):
+	case 2*gone >= len(known.Instances) && len(got.svc.Instances) < len(known.Instances), got.acl && gone > 0:
 		return shrunk
 	}
 	return nothing

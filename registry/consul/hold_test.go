@@ -52,6 +52,11 @@ func TestContradiction(t *testing.T) {
 			t.Errorf("%q, then %q: %d, want %d", tt.known, tt.got, got, tt.want)
 		}
 	}
+	hidden := service("a b c d")
+	hidden.acl = true
+	if got := contradiction(service("a b c d e").svc, hidden); got != shrunk {
+		t.Errorf("one of five is gone, with ACLs: %d", got)
+	}
 	if got := contradiction(nil, service("")); got != nothing {
 		t.Errorf("nothing known: %d", got)
 	}
@@ -65,14 +70,14 @@ func TestVerdict(t *testing.T) {
 		e                evidence
 		why              string // part of it; empty means obeyed
 	}{
-		{"deregistered, we are visible", "a b", "", evidence{sight: ourselves, index: 9, had: 5, acl: true}, ""},
+		{"deregistered, we are visible", "a b", "", evidence{sight: ourselves, index: 9, had: 5, got: reading{acl: true}}, ""},
 		{"the same without ACLs and with an odd index", "a b", "", evidence{sight: ourselves, index: 5, had: 5}, ""},
 		{"no answer", "a", "", evidence{err: errors.New("timed out"), sight: ourselves}, "timed out"},
-		{"filtered", "a", "", evidence{filtered: true, acl: true, sight: ourselves, index: 9, had: 5}, "service:read"},
-		{"filtered in part", "a b", "a", evidence{filtered: true, acl: true, index: 9, had: 5}, "service:read"},
-		{"hidden from the anonymous token", "a", "", evidence{acl: true, sight: ourselves, index: 5, had: 5}, "permission"},
-		{"hidden in part", "a b", "a", evidence{acl: true, index: 5, had: 5}, "permission"},
-		{"from disk, we are visible", "a", "", evidence{acl: true, sight: ourselves, index: 5}, ""},
+		{"filtered", "a", "", evidence{filtered: true, got: reading{acl: true}, sight: ourselves, index: 9, had: 5}, "service:read"},
+		{"filtered in part", "a b", "a", evidence{filtered: true, got: reading{acl: true}, index: 9, had: 5}, "service:read"},
+		{"hidden from the anonymous token", "a", "", evidence{got: reading{acl: true}, sight: ourselves, index: 5, had: 5}, "permission"},
+		{"hidden in part", "a b", "a", evidence{got: reading{acl: true}, index: 5, had: 5}, "permission"},
+		{"from disk, we are visible", "a", "", evidence{got: reading{acl: true}, sight: ourselves, index: 5}, ""},
 		{"we are missing", "a", "", evidence{sight: missing, index: 9, had: 5}, "our own registration"},
 		{"half left, we are missing", "a b", "a", evidence{sight: missing, index: 9, had: 5}, ""},
 		{"we had to register again", "a", "", evidence{sight: ourselves, seen: ago(time.Hour), lost: ago(time.Minute)}, "lost its state"},
@@ -95,7 +100,9 @@ func TestVerdict(t *testing.T) {
 		{"no contradiction at all", "a", "a!", evidence{filtered: true}, ""},
 	} {
 		e := tt.e
+		acl := e.got.acl
 		e.known, e.got, e.now, e.max = service(tt.known).svc, service(tt.got), now, 10*time.Minute
+		e.got.acl = acl
 		if e.since.IsZero() {
 			e.since = now
 		}

@@ -23,6 +23,7 @@ type reading struct {
 	// of them has run since it was registered (Consul calls that critical).
 	untested bool
 	sums     sums // of its checks and those of its nodes
+	acl      bool // Consul says that ACLs are on
 }
 
 // toService turns Consul's answer about one service into ours. Connect proxies

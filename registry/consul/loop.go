@@ -14,34 +14,8 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-const (
-	holdRetry     = 2 * time.Second  // the longest pause between two questions about a held service
-	serverPeriod  = time.Minute      // between two looks at who Consul's servers are
-	firstPatience = 10 * time.Second // for services that cannot be read at the start
-)
-
-// follow is what the loop knows of one service.
-type follow struct {
-	name string
-	svc  *registry.Service // last known good; nil: never read
-	// index is Consul's of the last answer that showed svc; 0: not known.
-	index  uint64
-	seen   time.Time // when svc was last read at first hand
-	told   time.Time // last good answer, whatever it said
-	sums   sums      // of the checks in svc and of its nodes, for the bell
-	fresh  bool      // answered or held since Run began
-	err    error     // of the last read, nil when it was good
-	denied bool      // the last answer was refused or filtered
-
-	doubt  time.Time // since when answers contradict svc; zero: they do not
-	ask    time.Time // when to read it outside a stream; zero: no need
-	asking bool
-	strict bool   // the next such read is for the leader
-	tries  int    // such reads in a row that settled nothing
-	gen    uint64 // counts the stream's answers
-
-	cancel context.CancelFunc // ends its stream; nil: has none
-}
+// firstPatience is how long First waits for services that cannot be read.
+const firstPatience = 10 * time.Second
 
 // loop is the one goroutine that owns a Watcher's state while it runs. Queries
 // and reads run beside it and send it what to do.
@@ -54,8 +28,7 @@ type loop struct {
 
 	follows map[string]*follow
 	extra   map[string]bool
-	catalog map[string]bool // services in the catalog: whether a tag has the prefix; nil: not read yet
-	tags    map[string][]string
+	catalog map[string][]string // the tags of all services; nil: not read yet
 	snap    *registry.Snapshot
 	changed bool // snap was not published yet
 	resumed bool
@@ -129,7 +102,7 @@ func (l *loop) run() {
 func (l *loop) catalogQuery() *query[map[string][]string] {
 	return &query[map[string][]string]{
 		fetch: func(ctx context.Context, q *api.QueryOptions) (map[string][]string, *api.QueryMeta, error) {
-			v, meta, err := l.w.read.services(q.WithContext(ctx))
+			v, meta, err := l.w.client.api.Catalog().Services(q.WithContext(ctx))
 			return v, meta, l.w.count("list services", err)
 		},
 		same:  func(a, b map[string][]string) bool { return maps.EqualFunc(a, b, slices.Equal) },
@@ -166,25 +139,23 @@ func (l *loop) onCatalog(services map[string][]string, meta *api.QueryMeta) {
 	}
 	l.catalogErr, l.contact = nil, now
 	l.noLeader = !meta.KnownLeader && meta.LastContact > 0
-	l.catalog = make(map[string]bool, len(services))
+	before := l.catalog
+	l.catalog = services
 	for name, tags := range services {
-		l.catalog[name] = hasPrefix(tags, l.w.cfg.TagPrefix)
-		if l.catalog[name] {
+		if hasPrefix(tags, l.w.cfg.TagPrefix) {
 			l.add(name)
 		}
 	}
 	for _, f := range l.follows {
-		if !l.catalog[f.name] && !l.extra[f.name] {
-			l.suspect(f)
-			continue
-		}
-		old, was := l.tags[f.name]
+		old, was := before[f.name]
 		tags, is := services[f.name]
-		if l.mode == Bell && (was != is || !slices.Equal(old, tags)) {
+		switch {
+		case !hasPrefix(tags, l.w.cfg.TagPrefix) && !l.extra[f.name]:
+			l.suspect(f)
+		case l.mode == Bell && (was != is || !slices.Equal(old, tags)):
 			f.ask = now
 		}
 	}
-	l.tags = services
 	if l.catalogAt.IsZero() {
 		l.catalogAt = now
 		l.picture = map[string]bool{}
@@ -218,127 +189,6 @@ func (l *loop) refollow() {
 			l.show(f)
 			l.forget(f)
 		}
-	}
-}
-
-func (l *loop) add(name string) {
-	if l.follows[name] == nil {
-		l.follows[name] = &follow{name: name}
-	} else {
-		l.show(l.follows[name])
-	}
-}
-
-// wanted tells whether there is a reason to follow f.
-func (l *loop) wanted(f *follow) bool {
-	return l.catalog == nil || l.catalog[f.name] || l.extra[f.name] || tagged(f.svc, l.w.cfg.TagPrefix)
-}
-
-// forget stops following f if there is no reason to.
-func (l *loop) forget(f *follow) {
-	if l.wanted(f) {
-		return
-	}
-	if f.cancel != nil {
-		f.cancel()
-	}
-	delete(l.follows, f.name)
-}
-
-// suspect asks the leader about a service that seems to have gone.
-func (l *loop) suspect(f *follow) {
-	l.forget(f)
-	if f.doubt.IsZero() {
-		f.doubt = time.Now()
-	}
-	f.strict = true
-	if f.ask.IsZero() || f.tries == 0 {
-		f.ask = time.Now()
-	}
-}
-
-// onStream takes an answer of f's own query.
-func (l *loop) onStream(f *follow, r reading, meta *api.QueryMeta) {
-	if l.follows[f.name] != f {
-		return
-	}
-	f.gen++
-	f.told, f.err, l.contact = time.Now(), nil, time.Now()
-	if contradiction(f.svc, r) != nothing {
-		l.suspect(f)
-		return
-	}
-	f.ask = time.Time{}
-	l.accept(f, r, meta.LastIndex)
-}
-
-// accept makes r what is known of f. A read that was asked for meanwhile is not
-// forgotten.
-func (l *loop) accept(f *follow, r reading, index uint64) {
-	now := time.Now()
-	if f.svc != nil && f.svc.Hold != "" {
-		l.w.log.Info("service is no longer held", "service", f.name, "instances", len(r.svc.Instances))
-	}
-	f.fresh, f.doubt, f.tries = true, time.Time{}, 0
-	f.strict, f.denied, f.sums = false, false, r.sums
-	if len(r.svc.Instances) > 0 {
-		f.index, f.seen = index, now
-	}
-	if l.mode == Bell && f.ask.IsZero() {
-		f.ask = now.Add(l.w.cfg.Sweep)
-	}
-	if !sameService(f.svc, r.svc) {
-		r.svc.ReadAt = now
-		f.svc = r.svc
-		l.show(f)
-	}
-	l.forget(f)
-}
-
-// hold keeps what is known of f although Consul says otherwise.
-func (l *loop) hold(f *follow, why string) {
-	f.fresh = true
-	l.retry(f)
-	if f.svc.Hold == why {
-		return
-	}
-	if f.svc.Hold == "" {
-		l.w.log.Warn("service is held: keeping what was known", "service", f.name, "instances", len(f.svc.Instances), "why", why)
-	}
-	held := *f.svc
-	held.Hold = why
-	f.svc = &held
-	l.show(f)
-}
-
-// retry asks about f again, later each time, and later still when many are held.
-func (l *loop) retry(f *follow) {
-	f.tries++
-	open := 0
-	for _, g := range l.follows {
-		if g.tries > 0 {
-			open++
-		}
-	}
-	if f.ask.IsZero() {
-		f.ask = time.Now().Add(retryIn(f.tries, open))
-	}
-}
-
-// retryIn is when to ask again about one of open services that cannot be settled:
-// all of them together at most 16 times a second.
-func retryIn(tries, open int) time.Duration {
-	return max(min(holdRetry, 125*time.Millisecond<<min(tries, 5)), time.Duration(open)*time.Second/16)
-}
-
-// show makes the Snapshot agree with what is known of f.
-func (l *loop) show(f *follow) {
-	visible := f.svc != nil && len(f.svc.Instances) > 0 && (l.extra[f.name] || tagged(f.svc, l.w.cfg.TagPrefix))
-	switch old := l.snap.Service(f.name); {
-	case visible && old != f.svc:
-		l.snap, l.changed = l.snap.With(f.svc), true
-	case !visible && old != nil:
-		l.snap, l.changed = l.snap.Without(f.name), true
 	}
 }
 
@@ -431,149 +281,6 @@ func (l *loop) choose() {
 		return
 	}
 	l.w.log.Info("services are followed in another way", "mode", l.mode, "services", n)
-}
-
-// startRead reads f outside its stream.
-func (l *loop) startRead(f *follow) {
-	f.asking, f.ask = true, time.Time{}
-	known, strict, gen := f.svc, f.strict, f.gen
-	ids, _ := l.w.client.Registered()
-	servers := maps.Clone(l.servers)
-	l.wg.Go(func() {
-		e := l.w.inquire(l.ctx, f.name, known, strict, ids, servers)
-		l.do(func() { l.onRead(f, e, gen) })
-	})
-}
-
-// onRead takes the result of startRead.
-func (l *loop) onRead(f *follow, e evidence, gen uint64) {
-	f.asking = false
-	if l.follows[f.name] != f {
-		return
-	}
-	f.denied = e.filtered || errors.Is(e.err, ErrDenied)
-	if e.err != nil {
-		f.err, l.lastError = e.err, e.err.Error()
-	} else {
-		f.err, l.contact, f.told = nil, time.Now(), time.Now()
-	}
-	if gen != f.gen { // its stream has told something newer
-		if !f.doubt.IsZero() {
-			f.ask = time.Now()
-		}
-		return
-	}
-	if e.err != nil && f.doubt.IsZero() {
-		l.retry(f)
-		return
-	}
-	if f.doubt.IsZero() {
-		f.doubt = time.Now()
-	}
-	_, e.lost = l.w.client.Registered()
-	e.had, e.seen, e.since, e.now, e.max = f.index, f.seen, f.doubt, time.Now(), l.w.cfg.ConfirmHold
-	obey, why := true, ""
-	if e.known != nil && len(e.known.Instances) > 0 {
-		obey, why = verdict(e)
-	}
-	switch {
-	case obey && e.err == nil:
-		l.accept(f, e.got, e.index)
-	case why == "":
-		l.retry(f)
-	default:
-		f.strict = true
-		l.hold(f, why)
-	}
-}
-
-// inquire reads one service without waiting, and where the answer contradicts
-// what is known, has the leader answer it and looks for what must be there.
-func (w *Watcher) inquire(ctx context.Context, name string, known *registry.Service, strict bool, ids map[string]string, servers map[string]bool) evidence {
-	ctx, cancel := context.WithTimeout(ctx, plainTimeout)
-	defer cancel()
-	e := evidence{known: known}
-	ask := func(name string, leader bool) (reading, *api.QueryMeta, error) {
-		q := &api.QueryOptions{Datacenter: w.cfg.Datacenter, AllowStale: !leader, RequireConsistent: leader}
-		return w.readService(name, q.WithContext(ctx))
-	}
-	r, meta, err := ask(name, strict)
-	if err == nil && !strict && contradiction(known, r) != nothing {
-		r, meta, err = ask(name, true)
-	}
-	if err != nil {
-		e.err = err
-		return e
-	}
-	e.got, e.index, e.filtered, e.acl = r, meta.LastIndex, meta.ResultsFilteredByACLs, meta.DefaultACLPolicy != ""
-	if contradiction(known, r) != emptied || e.filtered {
-		return e
-	}
-	e.sight, e.err = w.look(ctx, ids, servers)
-	return e
-}
-
-// look finds out whether a read by the leader shows what must be there.
-func (w *Watcher) look(ctx context.Context, ids map[string]string, servers map[string]bool) (sight, error) {
-	q := (&api.QueryOptions{Datacenter: w.cfg.Datacenter, RequireConsistent: true}).WithContext(ctx)
-	want, names := ourselves, slices.Compact(slices.Sorted(maps.Values(ids)))
-	if len(names) == 0 || w.cfg.Datacenter != "" {
-		if len(servers) == 0 {
-			return unknown, nil
-		}
-		want, names = serversSeen, []string{"consul"}
-	}
-	for _, name := range names {
-		entries, _, err := w.read.service(name, q)
-		if err := w.count("look for our own registration", err); err != nil {
-			return unknown, err
-		}
-		for _, e := range entries {
-			if want == ourselves && e != nil && e.Service != nil && ids[e.Service.ID] != "" ||
-				want != ourselves && e != nil && e.Node != nil && servers[e.Node.ID] {
-				return want, nil
-			}
-		}
-	}
-	return missing, nil
-}
-
-// learnServers finds out now and then who Consul's servers are, for the case
-// that nothing of ours is registered.
-func (l *loop) learnServers(now time.Time) {
-	if now.Sub(l.serversAt) < serverPeriod {
-		return
-	}
-	l.serversAt = now
-	l.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(l.ctx, plainTimeout)
-		defer cancel()
-		q := (&api.QueryOptions{Datacenter: l.w.cfg.Datacenter, AllowStale: true}).WithContext(ctx)
-		entries, _, err := l.w.read.service("consul", q)
-		if l.w.count("read Consul's servers", err) == nil {
-			l.do(func() { l.onServers(entries, time.Now()) })
-		}
-	})
-}
-
-// onServers takes over the servers' identities. Servers are replaced one by one;
-// when all are others, it is another cluster, or one that lost its state, and
-// is not believed before ConfirmHold has passed.
-func (l *loop) onServers(entries []*api.ServiceEntry, now time.Time) {
-	ids, same := map[string]bool{}, len(l.servers) == 0
-	for _, e := range entries {
-		if e != nil && e.Node != nil && e.Node.ID != "" {
-			ids[e.Node.ID] = true
-			same = same || l.servers[e.Node.ID]
-		}
-	}
-	switch {
-	case len(ids) == 0:
-	case same || !l.serversGone.IsZero() && now.Sub(l.serversGone) > l.w.cfg.ConfirmHold:
-		l.servers, l.serversGone = ids, time.Time{}
-	case l.serversGone.IsZero():
-		l.serversGone = now
-	}
 }
 
 // full tells whether the first full picture is there.

@@ -59,8 +59,8 @@ func (c WatchConfig) withDefaults() WatchConfig {
 // # Last known good
 //
 // An error never removes an instance. An answer that lacks what was known (no
-// instance is left, or half of them are gone) counts only when a read by
-// Consul's leader says so too, and:
+// instance is left, or half of them are gone, or where ACLs are on, any is gone)
+// counts only when a read by Consul's leader says so too, and:
 //
 //   - the answer is not marked as filtered by ACLs;
 //   - where ACLs are on, Consul's index has moved since: permissions that are
@@ -92,7 +92,6 @@ type Watcher struct {
 	client *Client
 	cfg    WatchConfig
 	log    hclog.Logger
-	read   reader
 
 	first  chan struct{} // closed at the first full picture
 	asked  signal        // Follow was called
@@ -105,13 +104,6 @@ type Watcher struct {
 	resumed *registry.Snapshot // Resume's, until Run
 }
 
-// reader is what a Watcher reads from Consul.
-type reader struct {
-	services func(*api.QueryOptions) (map[string][]string, *api.QueryMeta, error)
-	service  func(name string, q *api.QueryOptions) ([]*api.ServiceEntry, *api.QueryMeta, error)
-	checks   func(state string, q *api.QueryOptions) (api.HealthChecks, *api.QueryMeta, error)
-}
-
 // NewWatcher returns a Watcher that reads through c. It starts nothing; a nil
 // log is silence.
 func NewWatcher(c *Client, cfg WatchConfig, log hclog.Logger) *Watcher {
@@ -119,13 +111,6 @@ func NewWatcher(c *Client, cfg WatchConfig, log hclog.Logger) *Watcher {
 		log = hclog.NewNullLogger()
 	}
 	w := &Watcher{client: c, cfg: cfg.withDefaults(), log: log, first: make(chan struct{})}
-	w.read = reader{
-		services: c.api.Catalog().Services,
-		service: func(name string, q *api.QueryOptions) ([]*api.ServiceEntry, *api.QueryMeta, error) {
-			return c.api.Health().Service(name, "", false, q)
-		},
-		checks: c.api.Health().State,
-	}
 	w.status.Store(&WatchStatus{Mode: Streams, Stale: true})
 	return w
 }
@@ -187,8 +172,9 @@ type WatchStatus struct {
 	LastContact  time.Time     `json:"last_contact"` // last good answer of any kind; zero: none yet
 	// Stale: the picture may be older than Consul's: the catalog cannot be read,
 	// Consul has no leader, something is held, or an answer is overdue.
-	Stale     bool   `json:"stale"`
-	Denied    bool   `json:"denied"` // Consul refuses or hides something from our token
+	Stale  bool `json:"stale"`
+	Denied bool `json:"denied"` // Consul refuses or hides something from our token
+	// LastError is that of the last read that failed, however long ago.
 	LastError string `json:"last_error,omitempty"`
 	Holds     []Hold `json:"holds,omitempty"` // ordered by service
 
@@ -239,10 +225,11 @@ func (w *Watcher) count(op string, err error) error {
 
 // readService reads one service as q says.
 func (w *Watcher) readService(name string, q *api.QueryOptions) (reading, *api.QueryMeta, error) {
-	entries, meta, err := w.read.service(name, q)
+	entries, meta, err := w.client.api.Health().Service(name, "", false, q)
 	var r reading
 	if err == nil {
 		r, err = toService(name, entries, w.cfg.Policy)
+		r.acl = meta.DefaultACLPolicy != ""
 	}
 	return r, meta, w.count(fmt.Sprintf("read service %q", name), err)
 }

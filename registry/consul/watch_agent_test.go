@@ -222,7 +222,7 @@ func TestPermissionLost(t *testing.T) {
 				root := a.api("root")
 				policy(t, root, fullRules)
 				link := []*api.ACLLink{{Name: "lb"}}
-				secret := ""
+				secret, accessor := "", ""
 				if anonymous {
 					if _, _, err := root.ACL().TokenUpdate(&api.ACLToken{AccessorID: "00000000-0000-0000-0000-000000000002", Policies: link}, nil); err != nil {
 						t.Fatal(err)
@@ -232,7 +232,7 @@ func TestPermissionLost(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					secret = tok.SecretID
+					secret, accessor = tok.SecretID, tok.AccessorID
 				}
 				c := a.client(secret)
 				registerOurselves(t, c)
@@ -270,6 +270,16 @@ func TestPermissionLost(t *testing.T) {
 					t.Fatal(err)
 				}
 				eventually(t, time.Second, "the key is deleted", func() bool { return keys.is("lb/canary", nil) })
+				if anonymous {
+					return
+				}
+				if _, err := root.ACL().TokenDelete(accessor, nil); err != nil {
+					t.Fatal(err)
+				}
+				eventually(t, 5*time.Second, "everything is denied", func() bool { return w.Status().Denied && w.Status().Stale && keys.is("lb/canary", ErrDenied) })
+				if w.ready("web") != "web-1" {
+					t.Errorf("web is %q", w.ready("web"))
+				}
 			})
 		}
 	}

@@ -1,0 +1,159 @@
+package consul
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"serin/registry"
+
+	"github.com/hashicorp/consul/api"
+)
+
+// startRead reads f outside its stream.
+func (l *loop) startRead(f *follow) {
+	f.asking, f.ask = true, time.Time{}
+	known, strict, gen := f.svc, f.strict, f.gen
+	ids, _ := l.w.client.Registered()
+	servers := maps.Clone(l.servers)
+	l.wg.Go(func() {
+		e := l.w.inquire(l.ctx, f.name, known, strict, ids, servers)
+		l.do(func() { l.onRead(f, e, gen) })
+	})
+}
+
+// onRead takes the result of startRead.
+func (l *loop) onRead(f *follow, e evidence, gen uint64) {
+	f.asking = false
+	if l.follows[f.name] != f {
+		return
+	}
+	f.denied = e.filtered || errors.Is(e.err, ErrDenied)
+	if e.err != nil {
+		f.err, l.lastError = e.err, e.err.Error()
+	} else {
+		f.err, l.contact, f.told = nil, time.Now(), time.Now()
+	}
+	if gen != f.gen { // its stream has told something newer
+		if !f.doubt.IsZero() {
+			f.ask = time.Now()
+		}
+		return
+	}
+	if e.err != nil && f.doubt.IsZero() {
+		l.retry(f)
+		return
+	}
+	if f.doubt.IsZero() {
+		f.doubt = time.Now()
+	}
+	_, e.lost = l.w.client.Registered()
+	e.had, e.seen, e.since, e.now, e.max = f.index, f.seen, f.doubt, time.Now(), l.w.cfg.ConfirmHold
+	obey, why := true, ""
+	if e.known != nil && len(e.known.Instances) > 0 {
+		obey, why = verdict(e)
+	}
+	switch {
+	case obey && e.err == nil:
+		l.accept(f, e.got, e.index)
+	case why == "":
+		l.retry(f)
+	default:
+		f.strict = true
+		l.hold(f, why)
+	}
+}
+
+// inquire reads one service without waiting, and where the answer contradicts
+// what is known, has the leader answer it and looks for what must be there.
+func (w *Watcher) inquire(ctx context.Context, name string, known *registry.Service, strict bool, ids map[string]string, servers map[string]bool) evidence {
+	ctx, cancel := context.WithTimeout(ctx, plainTimeout)
+	defer cancel()
+	e := evidence{known: known}
+	ask := func(name string, leader bool) (reading, *api.QueryMeta, error) {
+		q := &api.QueryOptions{Datacenter: w.cfg.Datacenter, AllowStale: !leader, RequireConsistent: leader}
+		return w.readService(name, q.WithContext(ctx))
+	}
+	r, meta, err := ask(name, strict)
+	if err == nil && !strict && contradiction(known, r) != nothing {
+		r, meta, err = ask(name, true)
+	}
+	if err != nil {
+		e.err = err
+		return e
+	}
+	e.got, e.index, e.filtered = r, meta.LastIndex, meta.ResultsFilteredByACLs
+	if contradiction(known, r) != emptied || e.filtered {
+		return e
+	}
+	e.sight, e.err = w.look(ctx, ids, servers)
+	return e
+}
+
+// look finds out whether a read by the leader shows what must be there.
+func (w *Watcher) look(ctx context.Context, ids map[string]string, servers map[string]bool) (sight, error) {
+	q := (&api.QueryOptions{Datacenter: w.cfg.Datacenter, RequireConsistent: true}).WithContext(ctx)
+	want, names := ourselves, slices.Compact(slices.Sorted(maps.Values(ids)))
+	if len(names) == 0 || w.cfg.Datacenter != "" {
+		if len(servers) == 0 {
+			return unknown, nil
+		}
+		want, names = serversSeen, []string{"consul"}
+	}
+	for _, name := range names {
+		entries, _, err := w.client.api.Health().Service(name, "", false, q)
+		if err := w.count("look for our own registration", err); err != nil {
+			return unknown, err
+		}
+		for _, e := range entries {
+			if want == ourselves && e != nil && e.Service != nil && ids[e.Service.ID] != "" ||
+				want != ourselves && e != nil && e.Node != nil && servers[e.Node.ID] {
+				return want, nil
+			}
+		}
+	}
+	return missing, nil
+}
+
+// serverPeriod is the time between two looks at who Consul's servers are.
+const serverPeriod = time.Minute
+
+// learnServers finds out now and then who Consul's servers are, for the case
+// that nothing of ours is registered.
+func (l *loop) learnServers(now time.Time) {
+	if now.Sub(l.serversAt) < serverPeriod {
+		return
+	}
+	l.serversAt = now
+	l.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(l.ctx, plainTimeout)
+		defer cancel()
+		q := (&api.QueryOptions{Datacenter: l.w.cfg.Datacenter, AllowStale: true}).WithContext(ctx)
+		entries, _, err := l.w.client.api.Health().Service("consul", "", false, q)
+		if l.w.count("read Consul's servers", err) == nil {
+			l.do(func() { l.onServers(entries, time.Now()) })
+		}
+	})
+}
+
+// onServers takes over the servers' identities. Servers are replaced one by one;
+// when all are others, it is another cluster, or one that lost its state, and
+// is not believed before ConfirmHold has passed.
+func (l *loop) onServers(entries []*api.ServiceEntry, now time.Time) {
+	ids, same := map[string]bool{}, len(l.servers) == 0
+	for _, e := range entries {
+		if e != nil && e.Node != nil && e.Node.ID != "" {
+			ids[e.Node.ID] = true
+			same = same || l.servers[e.Node.ID]
+		}
+	}
+	switch {
+	case len(ids) == 0:
+	case same || !l.serversGone.IsZero() && now.Sub(l.serversGone) > l.w.cfg.ConfirmHold:
+		l.servers, l.serversGone = ids, time.Time{}
+	case l.serversGone.IsZero():
+		l.serversGone = now
+	}
+}
