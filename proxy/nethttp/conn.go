@@ -35,7 +35,7 @@ type conn struct {
 	born          time.Time
 
 	state     atomic.Int32 // http.ConnState
-	spoke     atomic.Bool  // read something since the state became idle
+	spoke     atomic.Int64 // when something was first read since the state became idle, in Unix nanoseconds; 0 when nothing was
 	h2        atomic.Bool
 	lingering atomic.Bool // read on before closing, so that the response arrives
 	closed    atomic.Bool
@@ -65,8 +65,8 @@ func addrPort(a net.Addr) netip.AddrPort {
 
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if n > 0 && !c.spoke.Load() {
-		c.spoke.Store(true)
+	if n > 0 && c.spoke.Load() == 0 {
+		c.spoke.Store(time.Now().UnixNano())
 	}
 	return n, err
 }
@@ -126,7 +126,7 @@ func (c *conn) reset() {
 func changed(nc net.Conn, state http.ConnState) {
 	if c, ok := nc.(*conn); ok {
 		if state == http.StateIdle {
-			c.spoke.Store(false)
+			c.spoke.Store(0)
 		}
 		c.state.Store(int32(state))
 	}
@@ -135,19 +135,20 @@ func changed(nc net.Conn, state http.ConnState) {
 // resting reports whether closing the connection now loses nothing: no request
 // is open, begun, or waiting to be read.
 func (c *conn) resting(now time.Time) bool {
+	spoke := c.spoke.Load()
 	switch http.ConnState(c.state.Load()) {
 	case http.StateNew:
 		if now.Sub(c.born) < newGrace {
 			return false
 		}
 	case http.StateIdle:
-		if c.h2.Load() {
-			return true // its reads may be acknowledgements; a stream would make it active
+		if c.h2.Load() || now.UnixNano()-spoke > int64(newGrace) {
+			spoke = 0 // what is read of HTTP/2 need be no request: a stream would have made it active
 		}
 	default:
 		return false
 	}
-	return !c.spoke.Load() && !c.MidHead() && (c.raw == nil || !waiting(c.raw))
+	return spoke == 0 && !c.MidHead() && (c.raw == nil || !waiting(c.raw))
 }
 
 // streamEnded counts a stream of an HTTP/2 connection, and reports whether the
@@ -162,5 +163,5 @@ func (c *conn) streamEnded(now time.Time, reset bool) bool {
 	if reset {
 		c.resets++
 	}
-	return c.streams >= resetStreams && c.resets > c.streams/2
+	return c.streams >= resetStreams && c.resets > c.streams/2 && !c.closed.Load()
 }

@@ -114,18 +114,12 @@ func (x *exchange) send(l *link) (sent bool, err error) {
 	x.reply = reply{}
 	b := &x.body
 	path, _ := rewrite(x.path, x.d.Target.Options)
-	length := int64(0)
 	if b.exists {
-		length = b.length
-	}
-	wait := x.s.timeouts.ResponseHeader
-	if b.exists {
-		wait = 0 // it starts when the body is sent
+		l.awaitHead(0) // until the body is sent
 	} else {
-		wait = x.headTimeout()
+		l.awaitHead(x.headTimeout())
 	}
-	l.awaitHead(wait)
-	x.replyBuf = appendRequest(x.replyBuf[:0], x.r.Method, path, x.query, hostFor(x.d.Target, x.r.Host), x.r.Header, length, b.expect && !b.touched)
+	x.replyBuf = appendRequest(x.replyBuf[:0], x.r.Method, path, x.query, hostFor(x.d.Target, x.r.Host), x.r.Header, b.length, b.expect && !b.touched)
 	n, err := l.send(x.replyBuf, x.s.timeouts.BodyIdle)
 	if err == nil && b.exists {
 		b.start(l)
@@ -186,7 +180,7 @@ func (x *exchange) dialFault(err error) fault {
 // it looks at that first.
 func (x *exchange) faultOf(err error, l *link) fault {
 	f, ended := x.ended()
-	x.body.stop()
+	x.body.abandon()
 	switch {
 	case x.body.failed != nil:
 		return x.clientFault(x.body.failed)

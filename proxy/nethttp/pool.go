@@ -55,6 +55,7 @@ type site struct {
 	life lifetime
 	idle []*link // oldest first
 	left bool    // Forget was called and nobody came since
+	dead bool    // no longer in the pool: takes nothing back
 }
 
 // pool holds the idle connections to instances.
@@ -145,7 +146,7 @@ func (p *pool) put(l *link) {
 	closed := p.closed
 	p.mu.RUnlock()
 	s.mu.Lock()
-	if keep := !closed && !s.left && len(s.idle) < p.maxIdle; keep {
+	if keep := !closed && !s.left && !s.dead && len(s.idle) < p.maxIdle; keep {
 		s.idle = append(s.idle, l)
 		l = nil
 	}
@@ -228,7 +229,7 @@ func (p *pool) sweep(now time.Time) {
 	p.mu.Lock()
 	sites := make([]*site, 0, len(p.sites))
 	for w, s := range p.sites {
-		if now.Unix()-s.used.Load() > int64(rememberSites/time.Second) && s.empty() {
+		if now.Unix()-s.used.Load() > int64(rememberSites/time.Second) && s.retire() {
 			delete(p.sites, w)
 			continue
 		}
@@ -240,10 +241,12 @@ func (p *pool) sweep(now time.Time) {
 	}
 }
 
-func (s *site) empty() bool {
+// retire makes a site without idle connections dead.
+func (s *site) retire() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.idle) == 0
+	s.dead = len(s.idle) == 0
+	return s.dead
 }
 
 func (s *site) sweep(now time.Time, keep time.Duration) {

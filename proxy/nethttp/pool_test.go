@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -89,7 +90,7 @@ func TestIdleConnectionsTeach(t *testing.T) {
 	s.mu.Unlock()
 	l.outcome()
 	l.pool.sweep(time.Now().Add(4 * time.Second))
-	if !s.empty() {
+	if len(s.idle) > 0 {
 		t.Error("a connection is kept beyond the limit")
 	}
 	l.pool.sweep(time.Now().Add(time.Minute))
@@ -207,4 +208,97 @@ func TestRetries(t *testing.T) {
 	f("chunked PUT reset", "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", 200, 2, proxy.Reset, resets(), good)
 	f("large PUT reset", "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 70000\r\n\r\n"+strings.Repeat("a", 70000), 502, 1, proxy.Reset, resets(), good)
 	f("all dead", get("/"), 502, 2, proxy.ConnectError, dead(), dead())
+}
+
+// Instances that misbehave in every way never make one client see another's
+// response.
+func TestNoCrossTalk(t *testing.T) {
+	var n atomic.Int64
+	addr := origin(t, func(c net.Conn, br *bufio.Reader) {
+		for {
+			req, err := readRequest(br)
+			if err != nil {
+				return
+			}
+			id := head(req, "X-Id")
+			whole := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(id), id)
+			switch n.Add(1) % 8 {
+			case 0:
+				io.WriteString(c, whole[:len(whole)-2]) // cut
+				return
+			case 1:
+				io.WriteString(c, whole+whole) // too much
+			case 2:
+				io.WriteString(c, whole)
+				return // closed without a word
+			case 3:
+				fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(id), id)
+			case 4:
+				io.WriteString(c, "HTTP/1.1 204 No Content\r\n\r\n"+id) // a body where none may be
+			default:
+				io.WriteString(c, whole)
+			}
+		}
+	})
+	l := lb(t, "", nil, addr)
+	var clients sync.WaitGroup
+	var seen atomic.Int64
+	for i := range 20 {
+		clients.Go(func() {
+			c := l.dial()
+			for j := range 40 {
+				id := fmt.Sprintf("token-%d-%d", i, j)
+				c.send("GET / HTTP/1.1\r\nHost: a\r\nX-Id: %s\r\n\r\n", id)
+				r, err := http.ReadResponse(c.Reader, nil)
+				if err == nil {
+					var b []byte
+					if b, err = io.ReadAll(r.Body); err == nil && r.StatusCode == 200 {
+						if seen.Add(1); string(b) != id {
+							t.Errorf("%s got %q", id, b)
+						}
+					}
+				}
+				if err != nil || r.Close {
+					c.Close()
+					c = l.dial()
+				}
+			}
+		})
+	}
+	clients.Wait()
+	if seen.Load() < 400 {
+		t.Errorf("only %d whole responses", seen.Load())
+	}
+}
+
+func TestAbortsAreNeverCharged(t *testing.T) { // F42
+	l := lb(t, "", nil, origin(t, func(c net.Conn, br *bufio.Reader) {
+		readRequest(br)
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"+strings.Repeat("x", 100_000))
+		io.Copy(io.Discard, br)
+	}))
+	for i := range 100 {
+		c := l.dial()
+		switch i % 3 {
+		case 0:
+			c.send("%s", get("/"))
+		case 1:
+			c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc")
+		case 2:
+			c.send("%s", get("/"))
+			c.response("GET")
+		}
+		c.Conn.(*net.TCPConn).SetLinger(0)
+		c.Close()
+	}
+	for range 100 {
+		select {
+		case o := <-l.outcomes:
+			if o.Class != proxy.ClientGone || o.FirstClass.Failed() {
+				t.Errorf("outcome %s, first %s: %v", o.Class, o.FirstClass, o.Err)
+			}
+		case <-time.After(2 * time.Second): // some were gone before they were read
+			return
+		}
+	}
 }

@@ -97,6 +97,8 @@ func wantsWebSocket(r *http.Request) bool {
 func (x *exchange) refusal() (status int, reason string) {
 	r := x.r
 	if rejected, ok := x.c.Rejection(r.RequestURI); ok {
+		x.out.Method, x.out.Path, _ = strings.Cut(rejected.RequestLine, " ")
+		x.out.Host = ""
 		return rejected.Status, rejected.Reason
 	}
 	switch {

@@ -272,6 +272,9 @@ func (s *Server) came(nc net.Conn) *conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conns[c] = struct{}{}
+	if s.ctx.Err() != nil {
+		_ = nc.Close() // Close has been here
+	}
 	return c
 }
 

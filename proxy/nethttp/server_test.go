@@ -301,3 +301,19 @@ func TestSlowReaderIsCutOff(t *testing.T) { // S31
 		t.Errorf("HTTP/2: outcome %s %v", o.Class, o.Err)
 	}
 }
+
+// A connection of HTTP/2 that never asked anything does not hold up a drain.
+func TestDrainClosesSilentConnections(t *testing.T) {
+	l := lb(t, "", nil, answering(t, ok, nil))
+	h1, h2 := l.dial(), l.framer()
+	for {
+		if f, err := h2.ReadFrame(); err != nil || f.Header().Type.String() == "SETTINGS" {
+			break
+		}
+	}
+	l.StopAccepting(within(t, time.Second))
+	if err := l.Drain(within(t, 10*time.Second)); err != nil {
+		t.Error(err)
+	}
+	h1.closed()
+}

@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"github.com/hashicorp/go-hclog"
+
 	"serin/proxy"
 )
 
@@ -17,7 +19,7 @@ func TestHTTPSInstances(t *testing.T) { // S42
 		io.WriteString(w, "secret")
 	}))
 	o.EnableHTTP2 = true // but we speak HTTP/1.1
-	o.Config.ErrorLog = nil
+	o.Config.ErrorLog = hclog.NewNullLogger().StandardLogger(nil)
 	o.StartTLS()
 	defer o.Close()
 	trusting := func(s *Server) {

@@ -113,7 +113,7 @@ func TestUpgradeRefusedByTheInstance(t *testing.T) {
 	}
 	l.outcome()
 	l.outcome()
-	if s := l.pool.site(way{addr: addr}); !s.empty() {
+	if s := l.pool.site(way{addr: addr}); len(s.idle) > 0 {
 		t.Error("a connection that was asked to upgrade is pooled")
 	}
 }

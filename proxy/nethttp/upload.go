@@ -17,6 +17,11 @@ import (
 // stay silent before the body is sent nevertheless (RFC 9110, 10.1.1).
 const continueWait = time.Second
 
+// bodyPatience is how long the rest of a body that may be replayed is waited
+// for when its instance failed. To stop reading from an HTTP/1 client ends its
+// request for net/http, and with it the chance of another attempt.
+const bodyPatience = time.Second
+
 // request is the body of the client's request on its way to an instance. It is
 // sent by a goroutine of its own, so that a response may begin, and end, before
 // it; the exchange waits for that goroutine before it does anything else with
@@ -46,12 +51,12 @@ func (b *request) begin(x *exchange) {
 	r := x.r
 	b.x, b.length = x, r.ContentLength
 	b.exists = r.ContentLength != 0
-	b.expect = b.exists && r.ProtoMajor == 1 && lists(r.Header["Expect"], "100-continue")
+	b.expect = b.exists && r.ProtoMajor == 1 && r.ProtoMinor == 1 && lists(r.Header["Expect"], "100-continue")
 }
 
 // replayable reports whether the whole body is at hand for another attempt.
 func (b *request) replayable() bool {
-	return !b.exists || !b.touched || b.whole.Load() && !b.overflow
+	return !b.exists || !b.touched || b.whole.Load() && !b.overflow && !b.cancelled.Load()
 }
 
 // small reports whether the body will be replayable once it is read.
@@ -62,6 +67,7 @@ func (b *request) small(limit int) bool {
 // start sends the body on l. What is at hand is sent at once.
 func (b *request) start(l *link) {
 	b.sendErr, b.failed = nil, nil
+	b.cancelled.Store(false)
 	if b.touched {
 		_, b.sendErr = l.send(b.framed(), b.x.s.timeouts.BodyIdle)
 		l.awaitHead(b.x.headTimeout())
@@ -144,7 +150,7 @@ func (b *request) copy(l *link) error {
 		n, err := b.x.r.Body.Read((*buf)[room : len(*buf)-room])
 		b.x.out.Received += int64(n)
 		b.capture((*buf)[room : room+n])
-		end := err == io.EOF
+		end := err == io.EOF || err == nil && b.x.out.Received == b.length // HTTP/2 tells the end later
 		if end {
 			b.whole.Store(true)
 			_ = b.x.rc.SetReadDeadline(time.Time{}) // or it would end the watch for a client that goes
@@ -156,8 +162,8 @@ func (b *request) copy(l *link) error {
 				_, b.sendErr = l.send(p, b.x.s.timeouts.BodyIdle)
 			}
 		}
-		if end || b.sendErr != nil {
-			return nil
+		if end || b.sendErr != nil && b.overflow {
+			return nil // else it is read on, for another attempt
 		}
 	}
 }
@@ -219,6 +225,21 @@ func (b *request) stop() {
 	}
 	<-b.done
 	b.done = nil
+}
+
+// abandon ends the goroutine after its instance failed, and lets it read what
+// another attempt needs.
+func (b *request) abandon() {
+	if b.sending() && b.length <= int64(b.x.s.limits.ReplayBody) && (b.said || !b.expect) {
+		b.x.link.interrupt()
+		t := time.NewTimer(bodyPatience)
+		defer t.Stop()
+		select {
+		case <-b.done:
+		case <-t.C:
+		}
+	}
+	b.stop()
 }
 
 // finish waits for the goroutine after a whole response and reports whether
