@@ -59,7 +59,7 @@ func TestScripts(t *testing.T) {
 			}
 			env.Defer(client.Close)
 			server := httptest.NewServer((&admin.Server{
-				Table:   demoTable(),
+				Table:   demoTable(documents{client}),
 				Canary:  documents{client},
 				Ready:   func() admin.State { return admin.State{Warnings: []string{"just a test"}} },
 				Version: admin.Version{Version: "1.2.3", Go: "go1.26", Platform: "linux/amd64"},
@@ -110,17 +110,30 @@ func plain(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o644))
 }
 
-func demoTable() func() *route.Table {
+// demoTable is a balancer's table with the documents of the moment, or a quarter
+// for web where there is none.
+func demoTable(docs documents) func() *route.Table {
 	instance := func(id, addr string, ready bool, tags ...string) registry.Instance {
 		return registry.Instance{Service: "web", ID: id, Node: "n1", Addr: addr, Weight: 1, Ready: ready, Tags: append(tags, "urlprefix-shop.test/")}
 	}
-	var b route.Builder
-	t := b.Build(registry.New(&registry.Service{Name: "web", Instances: []registry.Instance{
+	catalog := registry.New(&registry.Service{Name: "web", Instances: []registry.Instance{
 		instance("web-1", "10.0.0.1:80", true),
 		instance("web-2", "10.0.0.2:80", false),
 		instance("web-3", "10.0.0.3:80", true, "canary"),
-	}}), route.Splits{ByService: map[string]*route.Split{"web": {Service: "web", Explicit: true, Ratio: 0.25, MinHealthy: 1}}})
-	return func() *route.Table { return t }
+	}})
+	return func() *route.Table {
+		splits := map[string]*route.Split{"web": {Service: "web", Explicit: true, Ratio: 0.25, MinHealthy: 1}}
+		for _, service := range []string{"web", "shop"} {
+			if st, ok := docs.ServiceStatus(service); ok {
+				splits[service] = &route.Split{
+					Service: service, Explicit: true, MinHealthy: 1,
+					Ratio: st.Effective, Wanted: st.Wanted, Index: st.LastGood, DocHash: st.Hash,
+				}
+			}
+		}
+		var b route.Builder
+		return b.Build(catalog, route.Splits{ByService: splits})
+	}
 }
 
 // documents is a balancer's view of the documents, read when it is asked.
