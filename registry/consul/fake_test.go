@@ -55,8 +55,10 @@ func (f *fakeConsul) set(name string, ids ...string) {
 			entries = append(entries, &api.ServiceEntry{
 				Node:    &api.Node{ID: "node-id", Node: "n1", Address: "10.0.0.1", Datacenter: "dc1"},
 				Service: &api.AgentService{ID: id, Service: name, Port: 1000 + i, Tags: []string{"urlprefix-/" + name}},
-				Checks: api.HealthChecks{{Node: "n1", CheckID: "service:" + id, ServiceID: id, ServiceName: name, Status: status,
-					Output: "checked", CreateIndex: 1, ModifyIndex: f.index}},
+				Checks: api.HealthChecks{{
+					Node: "n1", CheckID: "service:" + id, ServiceID: id, ServiceName: name, Status: status,
+					Output: "checked", CreateIndex: 1, ModifyIndex: f.index,
+				}},
 			})
 		}
 		f.services[name] = entries

@@ -200,7 +200,7 @@ func policy(t *testing.T, root *api.Client, rules string) {
 		p.Rules = rules
 		_, _, err = acl.PolicyUpdate(p, nil)
 	} else {
-		p, _, err = acl.PolicyCreate(&api.ACLPolicy{Name: "lb", Rules: rules}, nil)
+		_, _, err = acl.PolicyCreate(&api.ACLPolicy{Name: "lb", Rules: rules}, nil)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -505,8 +505,10 @@ func TestToService(t *testing.T) {
 	entry := func(change func(*api.ServiceEntry)) []*api.ServiceEntry {
 		e := &api.ServiceEntry{
 			Node: &api.Node{Node: "n1", Address: "10.0.0.1", Datacenter: "dc1"},
-			Service: &api.AgentService{ID: "web-1", Port: 80, Tags: []string{"b", "a"}, Meta: map[string]string{"version": "2"},
-				Weights: api.AgentWeights{Passing: 5, Warning: 2}},
+			Service: &api.AgentService{
+				ID: "web-1", Port: 80, Tags: []string{"b", "a"}, Meta: map[string]string{"version": "2"},
+				Weights: api.AgentWeights{Passing: 5, Warning: 2},
+			},
 			Checks: api.HealthChecks{
 				{CheckID: "service:web-1", Name: "http", ServiceID: "web-1", Status: "passing", Output: strings.Repeat("x", 600)},
 				{CheckID: "serfHealth", Status: "passing"},
