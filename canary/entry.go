@@ -74,9 +74,11 @@ type remote struct {
 func (rem *remote) parse(key string, value []byte) (*Document, error) {
 	d, err := Parse(key, value)
 	if err == nil && d.ConfigServer != "" && d.ConfigServer != rem.address {
-		err = &Error{Key: key, Path: "config_server", Line: 1, Column: 1,
+		err = &Error{
+			Key: key, Path: "config_server", Line: 1, Column: 1,
 			Msg:  "a document that was read through config_server cannot name another one",
-			Hint: "change config_server where " + rem.address + " is named"}
+			Hint: "change config_server where " + rem.address + " is named",
+		}
 	}
 	return d, err
 }

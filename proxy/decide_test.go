@@ -256,6 +256,8 @@ func BenchmarkDecide(b *testing.B) {
 	f("plain", "GET a.test/x", &route.Split{})
 	f("chance", "GET a.test/x", &route.Split{Explicit: true, Ratio: 0.5})
 	f("turn", "GET a.test/x", &route.Split{Explicit: true, Ratio: 0.5, Method: route.RoundRobin})
-	f("sticky", "GET a.test/x cookie:uid=1234567890", &route.Split{Explicit: true, Ratio: 0.5, Method: route.Hash,
-		Sticky: route.Sticky{By: []route.KeySource{{Kind: route.KeyCookie, Name: "uid"}}}})
+	f("sticky", "GET a.test/x cookie:uid=1234567890", &route.Split{
+		Explicit: true, Ratio: 0.5, Method: route.Hash,
+		Sticky: route.Sticky{By: []route.KeySource{{Kind: route.KeyCookie, Name: "uid"}}},
+	})
 }

@@ -88,11 +88,17 @@ func TestArmEdges(t *testing.T) {
 		u     uint64
 		want  ArmName
 	}{
-		{0, 0, Stable}, {math.NaN(), 0, Stable}, {-1, 0, Stable},
-		{1, math.MaxUint64, Canary}, {2, math.MaxUint64, Canary},
-		{0.5, 1<<63 - 1, Canary}, {0.5, 1 << 63, Stable},
-		{0x1p-64, 0, Canary}, {0x1p-64, 1, Stable},
-		{math.Nextafter(1, 0), math.MaxUint64, Stable}, {math.Nextafter(1, 0), math.MaxUint64 - 1<<11, Canary},
+		{0, 0, Stable},
+		{math.NaN(), 0, Stable},
+		{-1, 0, Stable},
+		{1, math.MaxUint64, Canary},
+		{2, math.MaxUint64, Canary},
+		{0.5, 1<<63 - 1, Canary},
+		{0.5, 1 << 63, Stable},
+		{0x1p-64, 0, Canary},
+		{0x1p-64, 1, Stable},
+		{math.Nextafter(1, 0), math.MaxUint64, Stable},
+		{math.Nextafter(1, 0), math.MaxUint64 - 1<<11, Canary},
 	} {
 		if got := (&Split{Ratio: c.ratio}).Arm(c.u); got != c.want {
 			t.Errorf("ratio %v, u %x: got %s, want %s", c.ratio, c.u, got, c.want)
@@ -169,11 +175,13 @@ type fakeRequest struct {
 	headers, cookies            map[string]string
 }
 
-func (r *fakeRequest) Method() string                         { return r.method }
-func (r *fakeRequest) Path() string                           { return r.path }
-func (r *fakeRequest) RawQuery() string                       { return r.query }
-func (r *fakeRequest) Header(name string) (string, bool)      { v, ok := r.headers[name]; return v, ok }
+func (r *fakeRequest) Method() string   { return r.method }
+func (r *fakeRequest) Path() string     { return r.path }
+func (r *fakeRequest) RawQuery() string { return r.query }
+func (r *fakeRequest) Header(name string) (string, bool) { v, ok := r.headers[name]; return v, ok }
+
 func (r *fakeRequest) Cookie(name string) (v string, ok bool) { v, ok = r.cookies[name]; return v, ok }
+
 func (r *fakeRequest) Client() netip.Addr {
 	a, _ := netip.ParseAddr(r.client)
 	return a

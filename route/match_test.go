@@ -47,7 +47,7 @@ func slowMatch(rules []Rule, host, path string, tls bool) (best string) {
 		switch suffix, wild := strings.CutPrefix(pattern, "*"); {
 		case r.Host == "":
 			rank = []int{0, 0, 0}
-		case wild && (strings.HasSuffix(plain(host), suffix)):
+		case wild && strings.HasSuffix(plain(host), suffix):
 			rank = []int{1, len(suffix), withPort}
 		case !wild && plain(host) == pattern:
 			rank = []int{2, 0, withPort}

@@ -22,6 +22,7 @@ func (l fakeLive) Load(addr string) int { return l.load[addr] }
 func (l fakeLive) Usable(addr string, draw uint64) bool {
 	return !l.down[addr] && (draw == 0 || !l.cold[addr])
 }
+
 func (l fakeLive) Turn(string) uint64 {
 	*l.turn++
 	return *l.turn - 1

@@ -213,7 +213,12 @@ var tagOptions = [...]option{
 		}
 		return strconv.Itoa(o.Redirect.Code) + "," + o.Redirect.URL
 	}},
-	{name: "allow"}, {name: "auth"}, {name: "deny"}, {name: "grpcservername"}, {name: "pxyproto"}, {name: "register"},
+	{name: "allow"},
+	{name: "auth"},
+	{name: "deny"},
+	{name: "grpcservername"},
+	{name: "pxyproto"},
+	{name: "register"},
 }
 
 // String returns the options as they stand in a tag, each after a blank, in

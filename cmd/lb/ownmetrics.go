@@ -41,8 +41,10 @@ func (b *balancer) ownMetrics() []prometheus.Collector {
 		counter("lb_consul_reads_total", "Good answers of Consul.", func(w consul.WatchStatus) float64 { return float64(w.Reads) }),
 		counter("lb_consul_errors_total", "Failed reads of Consul.", func(w consul.WatchStatus) float64 { return float64(w.Errors) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lb_draining", Help: "1 while the balancer drains."}, func() float64 { return flag(b.draining.Load()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lb_build_info", Help: "Always 1; the labels say what this program was built from.",
-			ConstLabels: prometheus.Labels{"version": v.Version, "commit": v.Commit, "go": v.Go}}, func() float64 { return 1 }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "lb_build_info", Help: "Always 1; the labels say what this program was built from.",
+			ConstLabels: prometheus.Labels{"version": v.Version, "commit": v.Commit, "go": v.Go},
+		}, func() float64 { return 1 }),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	}

@@ -2,26 +2,26 @@ package load
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
 	"time"
 
 	"github.com/google/uuid"
-	"golang.org/x/net/http2"
 )
 
 // h2c is the HTTP/2 client without TLS that all workers share.
 type h2c struct {
 	run       *run
-	transport *http2.Transport
+	transport *http.Transport
 }
 
 func newH2C(r *run) *h2c {
-	return &h2c{run: r, transport: &http2.Transport{
-		AllowHTTP: true,
-		DialTLSContext: func(context.Context, string, string, *tls.Config) (net.Conn, error) {
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	return &h2c{run: r, transport: &http.Transport{
+		Protocols: &protocols,
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
 			conn, _, err := r.dial()
 			return conn, err
 		},

@@ -114,8 +114,11 @@ func TestFaultsAreSeen(t *testing.T) {
 		"no id":                {body(`{"version":"v1","size":0}%.0s`), []Kind{GET, POST, H2C}, " wrong answer"},
 		"a body lost or grown": {body(`{"version":"v1","id":%q,"size":1}`), []Kind{GET, POST, H2C}, " wrong answer"},
 		"no JSON":              {body(`%s`), []Kind{GET, POST, H2C}, " wrong answer"},
-		"an answer too much": {raw("HTTP/1.1 200 OK\r\nContent-Length: 59\r\n\r\n{\"id\":\"$ID\",\"size\":    0}\n HTTP/1.1 200 OK\r\n\r\n"),
-			[]Kind{GET}, "unasked bytes"},
+		"an answer too much": {
+			raw("HTTP/1.1 200 OK\r\nContent-Length: 59\r\n\r\n{\"id\":\"$ID\",\"size\":    0}\n HTTP/1.1 200 OK\r\n\r\n"),
+			[]Kind{GET},
+			"unasked bytes",
+		},
 		"no answer in time": {func(http.ResponseWriter, *http.Request, int64) bool { <-stall; return true }, []Kind{GET, POST, H2C}, " timed out"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -343,23 +346,33 @@ func TestBesideTheLoad(t *testing.T) {
 		sockets bool
 		seen    func(*Report) bool
 	}{
-		"echoes": {socket(func(c *websocket.Conn, ctx context.Context) { echo(c, ctx, 1000) }), true,
-			func(r *Report) bool { return r.Echoes > 0 && r.Failures() == 0 }},
-		"closed with 1001": {socket(func(c *websocket.Conn, ctx context.Context) { echo(c, ctx, 1); c.Close(websocket.StatusGoingAway, "") }), true,
-			func(r *Report) bool { return r.Closed > 0 && r.Failures() == 0 }},
-		"closed with 1011": {socket(func(c *websocket.Conn, ctx context.Context) {
-			echo(c, ctx, 1)
-			c.Close(websocket.StatusInternalError, "")
-		}), true,
-			func(r *Report) bool { return r.Failed["WebSocket"] > 0 }},
-		"cut": {socket(func(c *websocket.Conn, ctx context.Context) { echo(c, ctx, 1); c.CloseNow() }), true,
-			func(r *Report) bool { return r.Failed["WebSocket"] > 0 }},
+		"echoes": {
+			socket(func(c *websocket.Conn, ctx context.Context) { echo(c, ctx, 1000) }), true,
+			func(r *Report) bool { return r.Echoes > 0 && r.Failures() == 0 },
+		},
+		"closed with 1001": {
+			socket(func(c *websocket.Conn, ctx context.Context) { echo(c, ctx, 1); c.Close(websocket.StatusGoingAway, "") }), true,
+			func(r *Report) bool { return r.Closed > 0 && r.Failures() == 0 },
+		},
+		"closed with 1011": {
+			socket(func(c *websocket.Conn, ctx context.Context) {
+				echo(c, ctx, 1)
+				c.Close(websocket.StatusInternalError, "")
+			}), true,
+			func(r *Report) bool { return r.Failed["WebSocket"] > 0 },
+		},
+		"cut": {
+			socket(func(c *websocket.Conn, ctx context.Context) { echo(c, ctx, 1); c.CloseNow() }), true,
+			func(r *Report) bool { return r.Failed["WebSocket"] > 0 },
+		},
 		"wrong echo": {socket(func(c *websocket.Conn, ctx context.Context) {
 			c.Read(ctx)
 			c.Write(ctx, websocket.MessageText, []byte("other"))
 		}), true, func(r *Report) bool { return r.Failed["WebSocket"] > 0 }},
-		"no 101": {func(w http.ResponseWriter, _ *http.Request, _ int64) bool { w.WriteHeader(403); return true }, true,
-			func(r *Report) bool { return r.Failed["WebSocket"] > 0 }},
+		"no 101": {
+			func(w http.ResponseWriter, _ *http.Request, _ int64) bool { w.WriteHeader(403); return true }, true,
+			func(r *Report) bool { return r.Failed["WebSocket"] > 0 },
+		},
 		"download":            {stream(length(len(whole), whole)), false, func(r *Report) bool { return r.Downloaded > 0 && r.Failures() == 0 }},
 		"download ended":      {stream(length(len(events(3)), events(3))), false, func(r *Report) bool { return r.Ended > 0 && r.Failures() == 0 }},
 		"download cut":        {stream(length(len(whole), events(3))), false, func(r *Report) bool { return r.Failed["download"] > 0 }},
