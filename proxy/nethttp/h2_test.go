@@ -268,3 +268,24 @@ func TestStreamsEndedRule(t *testing.T) {
 	f(500, 250, time.Second, false)
 	f(600, 600, 10*time.Second, false)
 }
+
+// A stream on which nothing is written for longer than BodyIdle lives on.
+func TestH2EventStreamIsLong(t *testing.T) {
+	next := make(chan bool)
+	l := lb(t, "", func(s *Server) { s.Core.Timeouts.BodyIdle = 30 * time.Millisecond }, origin(t, func(c net.Conn, br *bufio.Reader) {
+		readRequest(br)
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+		<-next
+		io.WriteString(c, "data: 2\n\n")
+	}))
+	r, err := l.h2().Get("http://" + l.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	<-time.After(100 * time.Millisecond)
+	close(next)
+	if b, err := io.ReadAll(r.Body); err != nil || string(b) != "data: 1\n\ndata: 2\n\n" {
+		t.Errorf("got %q %v", b, err)
+	}
+}

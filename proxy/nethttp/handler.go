@@ -36,7 +36,8 @@ type exchange struct {
 	reply    reply
 	replyBuf []byte // of heads, in turn: the request's, the response's
 	source   source
-	clientAt deadline // of an HTTP/2 stream's writes
+	clientAt deadline      // of an HTTP/2 stream's writes; it ends a stream that waits for the instance too,
+	patience time.Duration // so it has to be longer than that wait may be
 
 	mu   sync.Mutex // guards what follows
 	link *link

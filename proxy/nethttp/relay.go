@@ -34,6 +34,9 @@ func (x *exchange) relay() {
 	}
 	x.writeHead(x.reply.status, false)
 	l.awaitBody(limit)
+	if x.patience = limit; limit > 0 {
+		x.patience += limit/8 + x.s.timeouts.BodyIdle
+	}
 	if f := x.copy(l, events || x.reply.length < 0); f.err != nil {
 		x.body.stop()
 		x.drop()
@@ -117,7 +120,7 @@ func (x *exchange) cutFault(err error, l *link) fault {
 
 // write passes p to the client.
 func (x *exchange) write(p []byte) fault {
-	if x.r.ProtoMajor == 2 && x.clientAt.due(time.Now(), x.s.timeouts.BodyIdle) {
+	if x.r.ProtoMajor == 2 && x.clientAt.due(time.Now(), x.patience) {
 		_ = x.rc.SetWriteDeadline(x.clientAt.at) // of the stream; HTTP/1 has conn's
 	}
 	n, err := x.w.Write(p)

@@ -140,8 +140,12 @@ func (b *request) copy(l *link) error {
 	const room = chunkRoom // for a chunk's size before what is read, and its end behind
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
+	limit := b.x.s.timeouts.BodyIdle
+	if b.x.r.ProtoMajor == 2 {
+		limit += limit + limit/4 // a stream's deadline runs while the instance is sent to, too
+	}
 	for {
-		if b.readAt.due(time.Now(), b.x.s.timeouts.BodyIdle) && !b.cancelled.Load() {
+		if b.readAt.due(time.Now(), limit) && !b.cancelled.Load() {
 			_ = b.x.rc.SetReadDeadline(b.readAt.at)
 			if b.cancelled.Load() {
 				_ = b.x.rc.SetReadDeadline(time.Unix(1, 0))
