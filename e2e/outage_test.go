@@ -115,20 +115,20 @@ func TestPermissionsRevoked(t *testing.T) {
 	o := startOutage(l, "-registry.consul.token", token)
 	set(services + rest)
 	o.shares("just after kv was revoked", 0.5, 0.5)
-	eventually(t, 15*time.Second, "web's share ends", func() error { return applied(o.b, "web", 0) })
+	eventually(t, 25*time.Second, "web's share ends", func() error { return applied(o.b, "web", 0) })
 	o.shares("after stale_after without kv", 0, 0.5)
 	set(kv + services + rest)
 	eventually(t, 5*time.Second, "web's share is back", func() error { return applied(o.b, "web", 0.5) })
 	o.recovered("kv was granted again")
 
 	set(kv + rest)
-	<-time.After(5 * time.Second)
+	<-time.After(35 * time.Second) // an open blocking query notices at its end, after 30 s
 	o.shares("without service:read", 0.5, 0.5)
 	set(kv + services + rest)
 	o.recovered("service:read was granted again")
 
 	set(`service "lb" { policy = "write" }`)
-	<-time.After(5 * time.Second)
+	eventually(t, 25*time.Second, "web's share ends", func() error { return applied(o.b, "web", 0) })
 	o.shares("without anything but its own service", 0, 0.5)
 	set(kv + services + rest)
 	o.recovered("everything was granted again")
