@@ -54,7 +54,7 @@ type Limits struct {
 	HeaderCount    int   // 100 (431)
 	ResponseHead   int64 // bytes; 256 KiB (502)
 	MaxStreams     int   // HTTP/2 streams per client connection; 100
-	IdlePerTarget  int   // proxy.maxidle: idle connections kept per instance; 64
+	IdlePerTarget  int   // proxy.maxconn: idle connections kept per instance; 64
 	InFlightTarget int   // proxy.maxinflight.instance: requests in flight per instance; 1024
 	InFlightTotal  int   // proxy.maxinflight.service: per service; 10,000
 	ReplayBody     int   // proxy.retrybody: bytes of a request body kept for a retry; 64 KiB

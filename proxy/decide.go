@@ -95,6 +95,9 @@ func Decide(t *route.Table, s Settings, live Live, r Request, d Draw) Decision {
 	if rt := t.Match(r.Host(), path, r.TLS()); rt != nil {
 		return decide(rt, s, live, r, d)
 	}
+	if t.Snapshot() == nil { // nothing is known yet: no reason to say that there is no such route
+		return Decision{}.refuse("the services are not known yet")
+	}
 	if _, err := route.CleanPath(path); err != nil {
 		return Decision{Answer: &Answer{Status: 400, Body: "the path of the request is malformed", Class: ClientError}}
 	}

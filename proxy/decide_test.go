@@ -155,6 +155,16 @@ func TestDecide(t *testing.T) {
 
 // TestDecideFull: where there is no room, canaries leave it to stable, and
 // stable refuses.
+// Before the catalog is known nobody can say that there is no such route.
+func TestDecideWithoutATable(t *testing.T) {
+	for _, tab := range []*route.Table{nil, {}} {
+		d := Decide(tab, Settings{}, upstreams(newClock()), req("GET a.test/"), Draw{})
+		if got, want := describe(d), "503 retry-after=1 no_target"; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
 func TestDecideFull(t *testing.T) {
 	tab := table(t, twoAndOne, &route.Split{Service: "web", Explicit: true, Ratio: 1})
 	u := NewUpstreams(UpstreamsConfig{Limits: Limits{InFlightTarget: 1, InFlightTotal: 3}})

@@ -11,10 +11,6 @@ import (
 // and then held, so that a request costs counters only. It is safe for
 // concurrent use.
 type Metrics struct {
-	// Connections is for the engines: the open client connections, by
-	// protocol ("http1", "http2").
-	Connections *prometheus.GaugeVec
-
 	requests *prometheus.CounterVec   // service, arm, code
 	duration *prometheus.HistogramVec // service, arm
 	failures *prometheus.CounterVec   // service, arm, class
@@ -47,11 +43,10 @@ func NewMetrics(r prometheus.Registerer, u *Upstreams, d *Drain, l *AccessLog) *
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
 	m := &Metrics{
-		Connections: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "lb_open_connections", Help: "Open client connections."}, []string{"proto"}),
-		requests:    counter("lb_requests_total", "Requests answered, by the arm first chosen and the status that the client got.", "service", "arm", "code"),
-		failures:    counter("lb_upstream_failures_total", "Failures of instances that requests met first or last, charged to the arm first chosen.", "service", "arm", "class"),
-		retries:     counter("lb_retries_total", "Further instances that requests were sent to.", "service"),
-		ejected:     counter("lb_ejections_total", "Instances taken out for what was seen of them.", "service", "class"),
+		requests: counter("lb_requests_total", "Requests answered, by the arm first chosen and the status that the client got.", "service", "arm", "code"),
+		failures: counter("lb_upstream_failures_total", "Failures of instances that requests met first or last, charged to the arm first chosen.", "service", "arm", "class"),
+		retries:  counter("lb_retries_total", "Further instances that requests were sent to.", "service"),
+		ejected:  counter("lb_ejections_total", "Instances taken out for what was seen of them.", "service", "class"),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "lb_request_duration_seconds", Help: "Time from a request's head to the end of its response.",
 			Buckets:                     []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
@@ -59,7 +54,7 @@ func NewMetrics(r prometheus.Registerer, u *Upstreams, d *Drain, l *AccessLog) *
 		}, []string{"service", "arm"}),
 	}
 	m.vectors = []interface{ DeletePartialMatch(prometheus.Labels) int }{m.requests, m.duration, m.failures, m.retries, m.ejected}
-	r.MustRegister(m.Connections, m.requests, m.duration, m.failures, m.retries, m.ejected)
+	r.MustRegister(m.requests, m.duration, m.failures, m.retries, m.ejected)
 	if d != nil {
 		for k := range kindNames {
 			r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{

@@ -50,7 +50,6 @@ func TestMetrics(t *testing.T) {
 	fail(u, target(tab, "a:1"), Reset, 5)
 	d.Begin(Stream)
 	l.dropped.Add(7)
-	m.Connections.WithLabelValues("http1").Inc()
 
 	f := func(name, want string) {
 		t.Helper()
@@ -62,7 +61,6 @@ func TestMetrics(t *testing.T) {
 lb_access_log_dropped_total 7
 lb_ejections_total{class="reset",service="web"} 1
 lb_instances_ejected 1
-lb_open_connections{proto="http1"} 1
 lb_request_duration_seconds_sum{arm="canary",service="web"} 0.04
 lb_request_duration_seconds_count{arm="canary",service="web"} 2
 lb_request_duration_seconds_count{arm="stable",service=""} 3

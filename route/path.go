@@ -223,6 +223,16 @@ func (o *Options) Rewrite(rawPath string) string {
 	return want
 }
 
+// Strips reports whether Rewrite takes the prefix Strip off the raw path.
+func (o *Options) Strips(rawPath string) bool {
+	if o.Strip == "" {
+		return false
+	}
+	clean, ok := cleanPath(rawPath)
+	strip, ok2 := cleanPath(o.Strip)
+	return ok && ok2 && strings.HasPrefix(clean, strip)
+}
+
 func rooted(p string) string {
 	if strings.HasPrefix(p, "/") {
 		return p

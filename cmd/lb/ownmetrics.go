@@ -40,6 +40,8 @@ func (b *balancer) ownMetrics() []prometheus.Collector {
 		gauge("lb_consul_streams", "Open blocking queries on services.", func(w consul.WatchStatus) float64 { return float64(w.Streams) }),
 		counter("lb_consul_reads_total", "Good answers of Consul.", func(w consul.WatchStatus) float64 { return float64(w.Reads) }),
 		counter("lb_consul_errors_total", "Failed reads of Consul.", func(w consul.WatchStatus) float64 { return float64(w.Errors) }),
+		b.openConnections("http1", func() int { n, _ := b.engine.Connections(); return n }),
+		b.openConnections("http2", func() int { _, n := b.engine.Connections(); return n }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lb_draining", Help: "1 while the balancer drains."}, func() float64 { return flag(b.draining.Load()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "lb_build_info", Help: "Always 1; the labels say what this program was built from.",
@@ -48,4 +50,10 @@ func (b *balancer) ownMetrics() []prometheus.Collector {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	}
+}
+
+func (b *balancer) openConnections(proto string, n func() int) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "lb_open_connections", Help: "Open client connections.", ConstLabels: prometheus.Labels{"proto": proto},
+	}, func() float64 { return float64(n()) })
 }

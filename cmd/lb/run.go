@@ -49,7 +49,7 @@ type balancer struct {
 	engine  *nethttp.Server
 	metrics *proxy.Metrics
 	access  *proxy.AccessLog // nil without log.access.target
-	logFile io.Closer        // nil unless log.access.target is a file
+	logFile *logFile         // nil unless log.access.target is a file
 	admin   *admin.Server
 
 	traffic []net.Listener
@@ -160,7 +160,7 @@ func (b *balancer) dataPlane(reg prometheus.Registerer, out io.Writer) error {
 		Now:       time.Now,
 		Rand:      mathrand.Uint64,
 	}
-	b.engine = &nethttp.Server{Core: b.core, Log: b.log.Named("http"), AllowSkipVerify: p.TLSSkipVerify}
+	b.engine = &nethttp.Server{Core: b.core, Log: b.log.Named("http"), AllowSkipVerify: p.TLSSkipVerify, MaxConns: maxConns(openFiles())}
 	return nil
 }
 
@@ -178,8 +178,8 @@ func (b *balancer) openAccessLog(out io.Writer) error {
 	case "stderr":
 		b.access = proxy.NewAccessLog(os.Stderr, format)
 	default:
-		f, err := os.OpenFile(target, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
-		if err != nil {
+		f := &logFile{path: target}
+		if err := f.reopen(); err != nil {
 			return fail(exitFailed, fmt.Errorf("log.access.target: %w", err), "")
 		}
 		b.access, b.logFile = proxy.NewAccessLog(f, format), f
@@ -230,6 +230,7 @@ func (b *balancer) serve(ctx context.Context) error {
 	g.Go(func() error { return b.engine.Run(plane, b.traffic...) })
 	g.Go(func() error { return b.admin.Run(plane, b.looking) })
 	g.Go(func() error { return b.shareSecret(plane) })
+	g.Go(func() error { return b.hangups(plane) })
 	if b.access != nil {
 		g.Go(func() error { return b.access.Run(plane) })
 	}
@@ -280,7 +281,7 @@ func (b *balancer) closeFiles() {
 		}
 	}
 	if b.logFile != nil {
-		b.logFile.Close()
+		b.logFile.close()
 	}
 	if b.client != nil {
 		b.client.Close()

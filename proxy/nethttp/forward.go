@@ -42,7 +42,7 @@ func (x *exchange) forward() {
 // to go.
 func (x *exchange) prepare() {
 	r := x.r
-	_, prefix := rewrite(x.path, x.d.Target.Options)
+	prefix := stripped(x.path, x.d.Target.Options)
 	f := proxy.Forwarding{
 		Remote: x.c.remote, Local: x.c.local, TLS: r.TLS, Proto: r.Proto, Host: r.Host,
 		Client: x.out.Client, RequestID: x.out.RequestID, Prefix: prefix, StripCookie: x.d.Strip,
@@ -113,7 +113,7 @@ func (x *exchange) attempt() (f fault, sent bool) {
 func (x *exchange) send(l *link) (sent bool, err error) {
 	x.reply = reply{}
 	b := &x.body
-	path, _ := rewrite(x.path, x.d.Target.Options)
+	path := rewrite(x.path, x.d.Target.Options)
 	if b.exists {
 		l.awaitHead(0) // until the body is sent
 	} else {

@@ -69,6 +69,8 @@ func TestPathAndHostOptions(t *testing.T) {
 	f("strip=/api", "/api", "/", "web.test")
 	f("strip=/api", "/apix", "/x", "web.test")
 	f("strip=/api", "/other", "/other", "web.test")
+	f("strip=/api", "/ap%69/v1", "/v1", "web.test")         // the encoded prefix is the prefix
+	f("strip=/api", "/api../secret", "/secret", "web.test") // the cut makes no dot segment
 	f("prepend=/p", "/a?b", "/p/a?b", "web.test")
 	f("strip=/api prepend=/p", "/api/a", "/p/a", "web.test")
 	f("host=other.test", "/", "/", "other.test")

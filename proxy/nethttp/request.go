@@ -58,19 +58,20 @@ func cutTarget(uri string) (path, query string) {
 	return uri, query
 }
 
-// rewrite applies strip= and prepend= to a raw path; prefix is what was
-// stripped. "*" stays what it is.
-func rewrite(path string, o *route.Options) (rewritten, prefix string) {
+// rewrite applies strip= and prepend= to a raw path. "*" stays what it is.
+func rewrite(path string, o *route.Options) string {
 	if o == nil || path == "*" {
-		return path, ""
+		return path
 	}
-	if o.Strip != "" && strings.HasPrefix(path, o.Strip) {
-		path, prefix = path[len(o.Strip):], o.Strip
-		if path == "" || path[0] != '/' {
-			path = "/" + path
-		}
+	return o.Rewrite(path)
+}
+
+// stripped is the prefix that rewrite takes off, "" for none.
+func stripped(path string, o *route.Options) string {
+	if o == nil || path == "*" || !o.Strips(path) {
+		return ""
 	}
-	return o.Prepend + path, prefix
+	return o.Strip
 }
 
 // hostFor returns the Host header that t gets.

@@ -286,4 +286,18 @@ func (s *Server) gone(c *conn) {
 	s.handlers.Done()
 }
 
+// Connections returns how many client connections are open, by protocol.
+func (s *Server) Connections() (http1, http2 int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if c.h2.Load() {
+			http2++
+		} else {
+			http1++
+		}
+	}
+	return http1, http2
+}
+
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

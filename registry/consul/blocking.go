@@ -28,6 +28,10 @@ const (
 	// others that Consul is back: new services are wanted within 2 s of that.
 	leadBackoff = 1500 * time.Millisecond
 	bucket      = 2 // tokens; one more every second
+	// doubtPause is the time between two reads of a list that hides what was
+	// known. A query that waits is filtered by the ACLs it began with, so it
+	// would show what is allowed again only after the next change.
+	doubtPause = time.Second
 )
 
 // What one good answer costs, in tokens.
@@ -119,6 +123,9 @@ type query[T any] struct {
 	wait  time.Duration
 	lead  bool
 	woken *signal // ends every back-off: Consul answered someone
+	// doubtful, if set, tells that the answers are in doubt: then reads do not
+	// wait, see doubtPause.
+	doubtful func() bool
 }
 
 func (q *query[T]) run(ctx context.Context) {
@@ -153,6 +160,9 @@ func (q *query[T]) run(ctx context.Context) {
 				q.woken.fire()
 			}
 			woken = nil
+			if q.doubtful != nil && q.doubtful() {
+				p.index, then.pause = 0, max(then.pause, doubtPause)
+			}
 		case !then.quiet:
 			q.bad(err)
 		}

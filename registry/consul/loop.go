@@ -7,12 +7,18 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"serin/registry"
 
 	"github.com/hashicorp/consul/api"
 )
+
+// catalogWait bounds the wait of the query for the names of all services. A
+// permission that is taken away ends no query, so it shows at the end of the
+// next one: within half a minute.
+const catalogWait = 14 * time.Second
 
 // firstPatience is how long First waits for services that cannot be read.
 const firstPatience = 10 * time.Second
@@ -46,6 +52,8 @@ type loop struct {
 	serversAt   time.Time       // when they were last asked for
 	serversGone time.Time       // since when none of them is left
 	picture     map[string]bool // what First waits for
+
+	doubtful atomic.Bool // an answer contradicts what is known of some service
 }
 
 func newLoop(ctx context.Context, w *Watcher, publish func(*registry.Snapshot)) *loop {
@@ -109,9 +117,11 @@ func (l *loop) catalogQuery() *query[map[string][]string] {
 		good:  func(v map[string][]string, m *api.QueryMeta, _ bool) { l.do(func() { l.onCatalog(v, m) }) },
 		bad:   func(err error) { l.do(func() { l.onCatalogError(err) }) },
 		dc:    l.w.cfg.Datacenter,
-		wait:  l.w.cfg.Wait,
+		wait:  min(l.w.cfg.Wait, catalogWait),
 		lead:  true,
 		woken: &l.w.client.woken,
+
+		doubtful: l.doubtful.Load,
 	}
 }
 
@@ -226,11 +236,14 @@ func (l *loop) settle() (again time.Time) {
 		}
 	}
 	wishes := make([]wish, 0, len(l.follows))
+	doubtful := false
 	for _, f := range l.follows {
+		doubtful = doubtful || !f.doubt.IsZero()
 		if !f.ask.IsZero() || f.asking {
 			wishes = append(wishes, wish{f.name, f.ask, f.asking})
 		}
 	}
+	l.doubtful.Store(doubtful)
 	read, again := plan(wishes, maxReads, now)
 	for _, name := range read {
 		l.startRead(l.follows[name])
