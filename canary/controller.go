@@ -16,8 +16,8 @@ import (
 )
 
 // Controller keeps the last good document of each service and publishes what is
-// in force. Set the fields, then call Run once; SetSecret, Status,
-// ServiceStatus, Problems and Documents may be called from any goroutine, also
+// in force. Set the fields, then call Run once; SetSecret, First,
+// Status, ServiceStatus, Problems and Documents may be called from any goroutine, also
 // before Run.
 type Controller struct {
 	// Source delivers the documents. Required.
@@ -40,6 +40,8 @@ type Controller struct {
 
 	once  sync.Once
 	woken chan struct{}
+	first chan struct{}
+	known sync.Once // closes first
 
 	mu     sync.Mutex // guards the fields below; never held across a call out
 	secret [2]uint64
@@ -47,7 +49,14 @@ type Controller struct {
 }
 
 func (c *Controller) init() {
-	c.once.Do(func() { c.woken = make(chan struct{}, 1) })
+	c.once.Do(func() { c.woken, c.first = make(chan struct{}, 1), make(chan struct{}) })
+}
+
+// First is closed once it is known what to split by: Source has answered or is
+// lost, or the Restored documents are in force, and Publish was told.
+func (c *Controller) First() <-chan struct{} {
+	c.init()
+	return c.first
 }
 
 // SetSecret sets the key of sticky assignment, see EnsureSecret. A change draws
@@ -80,6 +89,9 @@ func (c *Controller) Run(ctx context.Context) error {
 	defer cancel()
 	r.restore()
 	r.settle(time.Now())
+	if c.Restored != nil {
+		c.known.Do(func() { close(c.first) })
+	}
 	r.main = &feed{}
 	r.follow(ctx, r.main, c.Source)
 	for {
@@ -98,6 +110,9 @@ func (c *Controller) Run(ctx context.Context) error {
 		case <-r.timer():
 		}
 		r.settle(time.Now())
+		if r.main.answered || r.main.err != nil {
+			c.known.Do(func() { close(c.first) })
+		}
 	}
 }
 

@@ -224,7 +224,7 @@ func (b *balancer) serve(ctx context.Context) error {
 	plane, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	g, plane := errgroup.WithContext(plane)
-	g.Go(func() error { return b.loop.Run(plane) })
+	g.Go(func() error { return b.build(plane) })
 	g.Go(func() error { return b.canaries.Run(plane) })
 	g.Go(func() error { return b.watcher.Run(plane, b.snapshot) })
 	g.Go(func() error { return b.engine.Run(plane, b.traffic...) })
@@ -258,6 +258,17 @@ func (b *balancer) serve(ctx context.Context) error {
 	}
 	b.log.Info("stopped")
 	return nil
+}
+
+// build runs the loop. The first table waits a moment for the documents, or
+// clients would meet one that splits nothing.
+func (b *balancer) build(ctx context.Context) error {
+	select {
+	case <-b.canaries.First():
+	case <-time.After(2 * time.Second):
+	case <-ctx.Done():
+	}
+	return b.loop.Run(ctx)
 }
 
 // snapshot takes in the catalog.

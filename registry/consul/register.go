@@ -59,14 +59,22 @@ func (c *Client) Register(ctx context.Context, r Registration) (id string, err e
 	if err != nil {
 		return "", err
 	}
-	if err := c.put(ctx, k); err != nil {
+	if err := c.enrol(ctx, k); err != nil {
 		return "", err
+	}
+	return k.reg.ID, nil
+}
+
+// enrol registers k and has Run keep it.
+func (c *Client) enrol(ctx context.Context, k *kept) error {
+	if err := c.put(ctx, k); err != nil {
+		return err
 	}
 	c.mu.Lock()
 	c.kept[k.reg.ID] = k
 	c.mu.Unlock()
 	c.added.fire()
-	return k.reg.ID, nil
+	return nil
 }
 
 // prepare turns r into what Consul takes, or says what is wrong with it.

@@ -2,6 +2,7 @@ package consul
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -81,7 +82,18 @@ func TestRegisterFails(t *testing.T) {
 func TestRegisterRetrying(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tries := 0
+		sent := map[string]bool{} // IDs that were ever registered
+		left := ""                // what was deregistered last
 		c, err := NewWithConfig(&api.Config{Address: "fake:8500", HttpClient: &http.Client{Transport: handler(func(w http.ResponseWriter, r *http.Request) {
+			if id, ok := strings.CutPrefix(r.URL.Path, "/v1/agent/service/deregister/"); ok {
+				left = id
+				return
+			}
+			var body struct{ ID string }
+			if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+				t.Error(err)
+			}
+			sent[body.ID] = true
 			if tries++; tries < 10 {
 				w.WriteHeader(500)
 			}
@@ -97,11 +109,21 @@ func TestRegisterRetrying(t *testing.T) {
 		if ids, _ := c.Registered(); ids[id] != "web" || len(ids) != 1 {
 			t.Errorf("registered %v", ids)
 		}
+		if len(sent) != 1 {
+			t.Errorf("the tries were for %d IDs, want one: a lost answer must not leave a second instance", len(sent))
+		}
+		if _, err := c.RegisterRetrying(t.Context(), Registration{Name: "web"}); err == nil || tries != 10 {
+			t.Errorf("no port: %v after %d tries, want an error without asking Consul", err, tries)
+		}
 		tries = -1000
+		clear(sent)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if _, err := c.RegisterRetrying(ctx, Registration{Name: "web", Address: "10.0.0.1", Port: 80}); !errors.Is(err, context.DeadlineExceeded) || tries > -980 {
 			t.Errorf("%d tries, %v", tries+1000, err)
+		}
+		if !sent[left] {
+			t.Errorf("given up, but %q was deregistered, want one of %v: the last try may have arrived", left, sent)
 		}
 	})
 }

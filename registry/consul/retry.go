@@ -6,16 +6,22 @@ import (
 )
 
 // RegisterRetrying is Register, repeated until Consul takes the registration or
-// ctx ends, which is the only error it returns. A failure is logged when it
-// begins and when it changes, not at every try.
+// ctx ends, whose error it returns then. All tries are for one ID, so that a try
+// whose answer was lost leaves no second instance behind. A failure is logged
+// when it begins and when it changes, not at every try. What is wrong with r
+// itself is an error at once.
 func (c *Client) RegisterRetrying(ctx context.Context, r Registration) (id string, err error) {
+	k, err := prepare(r)
+	if err != nil {
+		return "", err
+	}
 	said := ""
 	for wait := 250 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		// A request that was sent is not taken back, or nobody would know
 		// whether there is something to deregister.
-		id, err := c.Register(context.WithoutCancel(ctx), r)
+		err := c.enrol(context.WithoutCancel(ctx), k)
 		if err == nil {
-			return id, nil
+			return k.reg.ID, nil
 		}
 		if err.Error() != said {
 			said = err.Error()
@@ -23,6 +29,10 @@ func (c *Client) RegisterRetrying(ctx context.Context, r Registration) (id strin
 		}
 		select {
 		case <-ctx.Done():
+			// The last try may have arrived without our knowing.
+			gone, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			_ = c.Deregister(gone, k.reg.ID)
 			return "", ctx.Err()
 		case <-time.After(wait):
 		}
