@@ -40,7 +40,7 @@ format: ## gofumpt all files
 
 UNIT = $$($(GO) list ./... | grep -v -e '/e2e$$' -e '/deploy$$')
 
-unit: ## unit tests with the race detector, then short fuzzing
+unit: ## unit tests with the race detector, and the seeds of the fuzz targets
 	CONSUL_BIN=$(abspath $(CONSUL)) $(GO) test -race -timeout=10m $(UNIT)
 
 e2e: build ## end-to-end tests with the real binaries, a real Consul and the compose cluster
@@ -81,19 +81,20 @@ tools-image: dist/image
 up: $(if $(OFFLINE),images) ## start the compose cluster (OFFLINE=1: without pulling anything)
 	$(CLUSTER) down --remove-orphans
 	$(CLUSTER) up -d $(if $(OFFLINE),--no-build,--build)
-	@echo "traffic http://127.0.0.1:9999   admin http://127.0.0.1:9998   Consul http://127.0.0.1:8500"
+	@echo "traffic http://127.0.0.1:$${LB_PORT:-9999}   admin http://127.0.0.1:$${LB_UI_PORT:-9998}   Consul http://127.0.0.1:$${CONSUL_PORT:-8500}"
 
 down: ## stop the compose cluster and remove its data
 	$(CLUSTER) down --remove-orphans --volumes
 
-attach-%: $(if $(OFFLINE),tools-image) ## a shell beside a service of the cluster, in its network (attach-lb, attach-web-v1 …)
-	docker run --rm -it --network "container:$$($(CLUSTER) ps -q $* | head -n 1)" \
+attach-%: $(if $(OFFLINE),tools-image) ## a shell in the network of a service of the cluster (attach-lb, attach-web-v1 …; OFFLINE=1 as for up)
+	@id=$$($(CLUSTER) ps -q $* | head -n 1); test -n "$$id" || { echo "no container of $* is running (make up)"; exit 1; }; \
+	  docker run --rm -it --network "container:$$id" \
 	  $(if $(OFFLINE),serin/tools:local,--entrypoint /bin/sh alpine:3.22)
 
 maintenance-on: ## take one instance of web out (INSTANCE=id; default: the first of v1)
 	@deploy/maintenance.sh on $(INSTANCE)
 
-maintenance-off: ## put it back
+maintenance-off: ## put back what is out
 	@deploy/maintenance.sh off $(INSTANCE)
 
 clean: ## remove what was built, but Consul
