@@ -3,6 +3,9 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -106,9 +109,20 @@ func TestConsulLosesItsState(t *testing.T) {
 func TestPermissionsRevoked(t *testing.T) {
 	a := agent.Start(t, agent.Config{ACL: true})
 	l := &lab{t: t, consul: a.Addr(), token: a.Token}
-	const kv = `key_prefix "lb/" { policy = "read" } key "lb/secret" { policy = "write" }`
-	const services = `service_prefix "" { policy = "read" }`
-	const rest = `node_prefix "" { policy = "read" } agent_prefix "" { policy = "read" } service "lb" { policy = "write" } session_prefix "" { policy = "write" }`
+	// Exactly what docs/OPERATIONS.md says that the balancer needs, in parts.
+	lines := manualPolicy(t)
+	part := func(prefixes ...string) (rules string) {
+		for _, line := range lines {
+			if slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(line, p) }) {
+				rules += line + "\n"
+			}
+		}
+		return rules
+	}
+	kv, services, rest := part("key"), part("service_prefix"), part("node", "service ")
+	if strings.Count(kv+services+rest, "\n") != len(lines) {
+		t.Fatalf("docs/OPERATIONS.md has rules this test does not know: %q", lines)
+	}
 	set := aclToken(l)
 	token := set(kv + services + rest)
 
@@ -127,12 +141,27 @@ func TestPermissionsRevoked(t *testing.T) {
 	set(kv + services + rest)
 	o.recovered("service:read was granted again")
 
-	set(`service "lb" { policy = "write" }`)
+	set(part("service "))
 	eventually(t, 25*time.Second, "web's share ends", func() error { return applied(o.b, "web", 0) })
 	o.shares("without anything but its own service", 0, 0.5)
 	set(kv + services + rest)
 	o.recovered("everything was granted again")
 	o.end()
+}
+
+// manualPolicy is the ACL policy of docs/OPERATIONS.md, a rule a line.
+func manualPolicy(t *testing.T) []string {
+	t.Helper()
+	page, err := os.ReadFile("../docs/OPERATIONS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(page), "```hcl\n")
+	block, _, ok2 := strings.Cut(rest, "```")
+	if !ok || !ok2 {
+		t.Fatal("docs/OPERATIONS.md has no hcl block")
+	}
+	return strings.Split(strings.TrimSpace(block), "\n")
 }
 
 // aclToken returns a function that gives the balancer's token these rules, and

@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -35,4 +37,40 @@ func size(t *testing.T) scale {
 		t.Fatalf("SERIN_SCALE=%q: want ci or full", s)
 		return scale{}
 	}
+}
+
+// docs/TESTING.md shows this table as it is.
+func TestScaleIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../docs/TESTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		what     string
+		ci, full any
+	}{
+		{"rounds per figure of following the catalog", ci.FollowRounds, full.FollowRounds},
+		{"requests a second while the ratio moves", int(ci.CanaryRate), int(full.CanaryRate)},
+		{"requests counted per ratio", ci.CanaryCount, full.CanaryCount},
+		{"values of the sticky header", ci.StickyKeys, full.StickyKeys},
+		{"time that Consul stays away", ci.OutageTime, full.OutageTime},
+		{"rolling deploys of five instances", ci.Rolls, full.Rolls},
+		{"SIGTERMs of the balancer", ci.Stops, full.Stops},
+		{"generated bad tags", ci.BadTags, full.BadTags},
+		{"invalid documents", ci.InvalidChecks, full.InvalidChecks},
+	} {
+		want := fmt.Sprintf("| %s | %s | %s |", row.what, thousands(row.ci), thousands(row.full))
+		if !strings.Contains(string(page), want) {
+			t.Errorf("docs/TESTING.md lacks the row %s", want)
+		}
+	}
+}
+
+// thousands writes 20000 as 20,000.
+func thousands(v any) string {
+	s := fmt.Sprint(v)
+	if n, ok := v.(int); ok && n >= 1000 {
+		s = fmt.Sprintf("%d,%03d", n/1000, n%1000)
+	}
+	return s
 }
