@@ -56,6 +56,8 @@ func TestEnsureSecret(t *testing.T) {
 	f(fakeKV{}, "new", "")
 	f(fakeKV{race: known}, known, "")
 	f(fakeKV{value: "hunter2"}, "", "secret lb/secret: want 32 hex digits, got 7 bytes of something else; delete the key and a new one is made")
+	f(fakeKV{value: known[2:]}, "", "secret lb/secret: want 32 hex digits, got 30 bytes of something else; delete the key and a new one is made")
+	f(fakeKV{value: known + "00"}, "", "secret lb/secret: want 32 hex digits, got 34 bytes of something else; delete the key and a new one is made")
 	f(fakeKV{get: errors.New("403: Permission denied")}, "", "read the secret lb/secret: 403: Permission denied")
 	f(fakeKV{cas: errors.New("403: Permission denied")}, "", "write the secret lb/secret: 403: Permission denied")
 	f(fakeKV{neverSees: true}, "", "write the secret lb/secret: it is neither there nor can it be made")

@@ -183,6 +183,12 @@ func TestDecideFull(t *testing.T) {
 	f("s1 stable no_canary")
 	f("s2 stable no_canary")
 	f("503 retry-after=1 no_target") // the service has three
+
+	u = NewUpstreams(UpstreamsConfig{Limits: Limits{InFlightTotal: 2}})
+	u.Swap(tab)
+	f("c1 canary chance")
+	f("c1 canary chance")
+	f("503 retry-after=1 no_target") // every instance has room, the service has none
 }
 
 func TestDecideSticky(t *testing.T) {

@@ -282,6 +282,29 @@ func TestUpstreamsForget(t *testing.T) {
 	}
 }
 
+// An instance that flaps finds its state again for 30 s.
+func TestUpstreamsKeepsWhatFlaps(t *testing.T) {
+	clk := newClock()
+	u := upstreams(clk)
+	both, a := table(t, "web a a:1 passing /\nweb b b:1 passing /"), table(t, "web a a:1 passing /")
+	f := func(tab *route.Table, want string) {
+		t.Helper()
+		if got := fmt.Sprint(u.Swap(tab), " ", states(u)); got != want {
+			t.Errorf("got %s\nwant %s", got, want)
+		}
+	}
+	f(both, "[] a:1:ok b:1:ok")
+	f(a, "[] a:1:ok b:1:ok")
+	clk.advance(29 * time.Second)
+	f(both, "[] a:1:ok b:1:ok") // no slow start: it was not away for long
+	f(a, "[] a:1:ok b:1:ok")
+	clk.advance(29 * time.Second)
+	f(a, "[] a:1:ok b:1:ok")
+	clk.advance(2 * time.Second)
+	f(a, "[b:1] a:1:ok")
+	f(both, "[] a:1:ok b:1:warming")
+}
+
 func TestUpstreamsTurn(t *testing.T) {
 	u := upstreams(newClock())
 	u.Swap(table(t, "web a a:1 passing /"))
