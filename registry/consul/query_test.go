@@ -21,6 +21,9 @@ func TestDoubtfulQueryDoesNotWait(t *testing.T) {
 		began := time.Now()
 		q := &query[int]{
 			fetch: func(ctx context.Context, o *api.QueryOptions) (int, *api.QueryMeta, error) {
+				if !o.AllowStale || o.RequireConsistent {
+					t.Error("a blocking query must be one that any of Consul's servers may answer")
+				}
 				sent, at = append(sent, o.WaitIndex), append(at, time.Since(began))
 				switch len(sent) {
 				case 3:

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -16,6 +17,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/consul/api"
+
+	"serin/internal/agent"
 )
 
 func TestPrepare(t *testing.T) {
@@ -156,6 +159,42 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
+// A Client holds 64 connections at most, whatever is asked of it: the agent
+// answers 429 to everything from an address that holds 200.
+func TestConnectionsAreBounded(t *testing.T) {
+	var open, most atomic.Int32
+	full, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		n := open.Add(1)
+		defer open.Add(-1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		if n >= 64 {
+			once.Do(func() { close(full) })
+		}
+		<-release
+		w.WriteHeader(http.StatusNotFound)
+	}))
+	defer srv.Close()
+	c, err := NewAt(srv.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var wg sync.WaitGroup
+	for range 100 {
+		wg.Go(func() { c.Get(t.Context(), "k") })
+	}
+	<-full
+	<-time.After(100 * time.Millisecond) // for those that must not come
+	close(release)
+	wg.Wait()
+	if n := most.Load(); n != 64 {
+		t.Errorf("%d requests were open at once, want 64", n)
+	}
+}
+
 // TTL checks are refreshed three times in each TTL, also short ones, and an
 // agent that does not answer is asked once a second.
 func TestRunPace(t *testing.T) {
@@ -266,8 +305,7 @@ func TestTokenFileIsReadAgain(t *testing.T) {
 
 func TestRegisterWithRealAgent(t *testing.T) {
 	t.Parallel()
-	a := startAgent(t, "")
-	a.up()
+	a := startAgent(t, agent.Config{})
 	c := a.client("")
 	running(t, func(ctx context.Context) { c.Run(ctx) })
 	ctx := t.Context()
@@ -288,8 +326,7 @@ func TestRegisterWithRealAgent(t *testing.T) {
 		t.Error("nothing was lost yet")
 	}
 
-	a.kill()
-	a.up()
+	a.Restart(true)
 	took := eventually(t, 2*time.Second, "registered again after the agent lost its state", passing)
 	t.Logf("registered again %v after the agent was ready", took)
 	if _, lost := c.Registered(); lost.IsZero() {
