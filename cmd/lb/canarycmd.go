@@ -24,7 +24,7 @@ import (
 
 func (a *app) canaryCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "canary",
+		Use:     "canary COMMAND",
 		GroupID: "canary",
 		Short:   "Steer and watch canaries",
 		Long: "A canary is steered by a JSON document in Consul's KV store: lb/canary/<service>\nfor one service, lb/canary for all that have none of their own. set writes it, as\n" +
@@ -70,7 +70,7 @@ func numberOrText(text string) any {
 
 func (a *app) canarySetCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "set SERVICE SHARE",
+		Use:   "set SERVICE|--all SHARE",
 		Short: "Set the canary's share of a service's traffic",
 		Long: "Read the service's document from Consul, set its ratio and what the flags say,\nkeep everything else, write it back unless someone else changed it meanwhile, and\n" +
 			"wait until the balancer applied it. SHARE is 10% or 0.1. A flag with an empty\nvalue removes its field. A service without a document starts from that for all.",
@@ -244,7 +244,7 @@ func inForce(st canary.ServiceStatus) string {
 
 func (a *app) canaryShowCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:               "show SERVICE",
+		Use:               "show [SERVICE]",
 		Short:             "Print the canary document of a service from Consul",
 		Args:              usage(cobra.MaximumNArgs(1)),
 		Long:              "Print the service's document as Consul has it, or that for all services where it\nhas none or no service is named.",

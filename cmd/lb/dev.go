@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 
@@ -188,9 +189,9 @@ Try, in another terminal:
   curl -X PUT http://%[4]s/v1/kv/lb/canary/%[1]s -d '{"ratio":0.5,"sticky":true}'
 
   # what is in force, and all back to stable
-  lb canary status %[1]s --addr %[3]s
+  %[5]s canary status %[1]s --addr %[3]s
   curl -X DELETE http://%[4]s/v1/kv/lb/canary/%[1]s
 
 Ctrl-C stops everything.
-`, service, traffic, b.looking.Addr(), agent)
+`, service, traffic, b.looking.Addr(), agent, os.Args[0])
 }

@@ -37,7 +37,10 @@ func (a *app) healthCommand() *cobra.Command {
 		text := strings.TrimSpace(string(body))
 		var st admin.StateJSON
 		if *ready && !*asJSON && json.Unmarshal(body, &st) == nil {
-			text = strings.Join(append(append([]string{st.State}, st.NotReady...), st.Warnings...), ": ")
+			text = st.State
+			if why := append(st.NotReady, st.Warnings...); len(why) > 0 {
+				text += ": " + strings.Join(why, "; ")
+			}
 		}
 		if status != http.StatusOK {
 			if *asJSON {

@@ -44,7 +44,7 @@ func (a *app) main(ctx context.Context, args []string) int {
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "lb",
+		Use:           "lb [COMMAND]",
 		Short:         "Serin, a load balancer that follows Consul",
 		Long:          "Serin is a load balancer that follows Consul: services say in their tags where\ntraffic goes, and a JSON document in Consul's KV store steers canaries.\n\nlb alone is lb run with the defaults.",
 		Example:       "  lb dev                          everything in one process, to try it\n  lb                              follow the Consul agent on this machine\n  lb run --config lb.yaml         with a configuration file\n  lb canary set web 10%           send a tenth of web's traffic to its canaries\n  lb routes                       what the running balancer knows",
@@ -212,7 +212,7 @@ func (a *app) devCommand() *cobra.Command {
 		Use:     "dev",
 		GroupID: "run",
 		Short:   "Try it: Consul, demo instances, load and balancer in one process",
-		Long:    "Run a stand-in for Consul, a demo service with three instances (two stable, one\ncanary), a light load and the balancer in one process, and say what to try.",
+		Long:    "Run a stand-in for Consul, a demo service with three instances (two stable, one\ncanary), a light load and the balancer in one process, and say what to try.\n\nThe balancer follows the stand-in: registry.consul.addr and the token do not count.\nPorts that are taken are replaced, unless they were chosen with an option.",
 		Example: "  lb dev\n  lb dev --service shop",
 		Args:    noArgs,
 	}

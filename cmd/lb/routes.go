@@ -38,6 +38,10 @@ func (a *app) routesCommand() *cobra.Command {
 			return err
 		}
 		if len(routes) == 0 {
+			if *service != "" {
+				fmt.Fprintf(a.err, "no routes of service %s: lb routes shows those of all\n", *service)
+				return nil
+			}
 			fmt.Fprintln(a.err, "no routes: no healthy or unhealthy instance carries a tag such as urlprefix-/")
 			return nil
 		}
