@@ -17,8 +17,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/consul/api"
-
-	"serin/internal/agent"
 )
 
 func TestPrepare(t *testing.T) {
@@ -305,7 +303,8 @@ func TestTokenFileIsReadAgain(t *testing.T) {
 
 func TestRegisterWithRealAgent(t *testing.T) {
 	t.Parallel()
-	a := startAgent(t, agent.Config{})
+	a := startAgent(t, "")
+	a.up()
 	c := a.client("")
 	running(t, func(ctx context.Context) { c.Run(ctx) })
 	ctx := t.Context()
@@ -326,7 +325,8 @@ func TestRegisterWithRealAgent(t *testing.T) {
 		t.Error("nothing was lost yet")
 	}
 
-	a.Restart(true)
+	a.kill()
+	a.up()
 	took := eventually(t, 2*time.Second, "registered again after the agent lost its state", passing)
 	t.Logf("registered again %v after the agent was ready", took)
 	if _, lost := c.Registered(); lost.IsZero() {
