@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"serin/internal/agent"
 )
 
 // `make dev` serves within a minute of the build's end, and the commands of the
@@ -110,7 +112,7 @@ func readmeCommands(t *testing.T, heading string) (commands []string) {
 // group with the test.
 func startGroup(t *testing.T, bin string, args ...string) *process {
 	t.Helper()
-	p := &process{name: bin, cmd: exec.Command(bin, args...), out: &output{}, done: make(chan struct{})}
+	p := &process{name: bin, cmd: exec.Command(bin, args...), out: &agent.Buffer{}, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {

@@ -12,10 +12,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"serin/internal/agent"
 )
 
 // Paths of the binaries under test, built once by TestMain.
@@ -45,31 +46,14 @@ func testMain(m *testing.M) int {
 type process struct {
 	name string
 	cmd  *exec.Cmd
-	out  *output
+	out  *agent.Buffer
 	done chan struct{}
 	err  error // of Wait, once done is closed
 }
 
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
-
 func start(t testing.TB, name string, env []string, bin string, args ...string) *process {
 	t.Helper()
-	p := &process{name: name, cmd: exec.Command(bin, args...), out: &output{}, done: make(chan struct{})}
+	p := &process{name: name, cmd: exec.Command(bin, args...), out: &agent.Buffer{}, done: make(chan struct{})}
 	p.cmd.Env = append(slices.DeleteFunc(os.Environ(), func(kv string) bool {
 		return strings.HasPrefix(kv, "CONSUL_") || strings.HasPrefix(kv, "LB_") || strings.HasPrefix(kv, "STATE_DIRECTORY")
 	}), env...)

@@ -42,7 +42,7 @@ type running struct {
 	t    *testing.T
 	stop context.CancelFunc
 	code chan int
-	logs lockedBuffer
+	logs agent.Buffer
 }
 
 func start(t *testing.T, args ...string) *running {
@@ -58,23 +58,6 @@ func start(t *testing.T, args ...string) *running {
 		}
 	})
 	return r
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex // guards b
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // eventually fails the test unless ok turns true within ten seconds.

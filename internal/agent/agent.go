@@ -52,7 +52,7 @@ type Agent struct {
 	name  string
 	dir   string
 	ports ports
-	logs  safeBuffer
+	logs  Buffer
 
 	cmd    *exec.Cmd // nil when not running
 	exited chan struct{}
@@ -368,19 +368,20 @@ func (a *Agent) get(client *http.Client, path string) (string, error) {
 	return string(b), err
 }
 
-// safeBuffer is a buffer that a process writes while a test reads.
-type safeBuffer struct {
+// Buffer is a buffer that a process writes while a test reads. The zero value is
+// empty.
+type Buffer struct {
 	mu sync.Mutex // guards b
 	b  bytes.Buffer
 }
 
-func (s *safeBuffer) Write(p []byte) (int, error) {
+func (s *Buffer) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.Write(p)
 }
 
-func (s *safeBuffer) String() string {
+func (s *Buffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()

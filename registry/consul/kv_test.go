@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"serin/internal/agent"
 )
 
 // keysSeen is the last event of a KV watch.
@@ -42,8 +44,7 @@ func put(t *testing.T, c *Client, key, value string) {
 
 func TestKVWithRealAgent(t *testing.T) {
 	t.Parallel()
-	a := startAgent(t, "")
-	a.up()
+	a := startAgent(t, agent.Config{})
 	c, ctx := a.client(""), t.Context()
 
 	all := followKV(t, c, "lb/canary")

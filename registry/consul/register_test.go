@@ -17,6 +17,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/consul/api"
+
+	"serin/internal/agent"
 )
 
 func TestPrepare(t *testing.T) {
@@ -303,8 +305,7 @@ func TestTokenFileIsReadAgain(t *testing.T) {
 
 func TestRegisterWithRealAgent(t *testing.T) {
 	t.Parallel()
-	a := startAgent(t, "")
-	a.up()
+	a := startAgent(t, agent.Config{})
 	c := a.client("")
 	running(t, func(ctx context.Context) { c.Run(ctx) })
 	ctx := t.Context()
@@ -325,8 +326,7 @@ func TestRegisterWithRealAgent(t *testing.T) {
 		t.Error("nothing was lost yet")
 	}
 
-	a.kill()
-	a.up()
+	a.Restart(true)
 	took := eventually(t, 2*time.Second, "registered again after the agent lost its state", passing)
 	t.Logf("registered again %v after the agent was ready", took)
 	if _, lost := c.Registered(); lost.IsZero() {

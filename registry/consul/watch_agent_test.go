@@ -11,6 +11,8 @@ import (
 	"serin/registry"
 
 	"github.com/hashicorp/consul/api"
+
+	"serin/internal/agent"
 )
 
 // watching runs a Watcher and keeps its last Snapshot.
@@ -79,8 +81,7 @@ func TestWatchWithRealAgent(t *testing.T) {
 		for _, self := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s,registered=%v", mode, self), func(t *testing.T) {
 				t.Parallel()
-				a := startAgent(t, "")
-				a.up()
+				a := startAgent(t, agent.Config{})
 				c, raw := a.client(""), a.api("")
 				if self {
 					registerOurselves(t, c)
@@ -137,8 +138,7 @@ func TestReborn(t *testing.T) {
 	for _, mode := range []Mode{Streams, Bell} {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()
-			a := startAgent(t, "")
-			a.up()
+			a := startAgent(t, agent.Config{})
 			c, raw := a.client(""), a.api("")
 			registerOurselves(t, c)
 			for i := range 50 { // so that the index of the reborn agent is lower
@@ -158,8 +158,7 @@ func TestReborn(t *testing.T) {
 			put(t, c, "lb/canary/web", "{}")
 			eventually(t, 2*time.Second, "the key is seen", func() bool { return keys.is("lb/canary/web", nil) })
 
-			a.kill()
-			a.up()
+			a.Restart(true)
 			instance(t, raw, "moved", "moved-2", 2)
 			instance(t, raw, "new", "new-1", 3)
 			took := eventually(t, 2*time.Second, "the new service and the moved instance", func() bool {
@@ -189,8 +188,6 @@ func TestReborn(t *testing.T) {
 	}
 }
 
-const aclConfig = `{"primary_datacenter":"dc1","acl":{"enabled":true,"default_policy":"deny","tokens":{"initial_management":"root","agent":"root"}}}`
-
 // policy makes what the token may do be exactly rules.
 func policy(t *testing.T, root *api.Client, rules string) {
 	t.Helper()
@@ -217,9 +214,8 @@ func TestPermissionLost(t *testing.T) {
 		for _, mode := range []Mode{Streams, Bell} {
 			t.Run(fmt.Sprintf("%s,anonymous=%v", mode, anonymous), func(t *testing.T) {
 				t.Parallel()
-				a := startAgent(t, aclConfig)
-				a.up()
-				root := a.api("root")
+				a := startAgent(t, agent.Config{ACL: true})
+				root := a.api(a.Token)
 				policy(t, root, fullRules)
 				link := []*api.ACLLink{{Name: "lb"}}
 				secret, accessor := "", ""
