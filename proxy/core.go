@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"cmp"
+	"math"
 	"net/netip"
 	"time"
 
@@ -96,11 +97,19 @@ func (l Limits) WithDefaults() Limits {
 		ResponseHead:   cmp.Or(l.ResponseHead, 256<<10),
 		MaxStreams:     cmp.Or(l.MaxStreams, 100),
 		IdlePerTarget:  cmp.Or(l.IdlePerTarget, 64),
-		InFlightTarget: cmp.Or(l.InFlightTarget, 1024),
-		InFlightTotal:  cmp.Or(l.InFlightTotal, 10_000),
+		InFlightTarget: unlimited(cmp.Or(l.InFlightTarget, 1024)),
+		InFlightTotal:  unlimited(cmp.Or(l.InFlightTotal, 10_000)),
 		ReplayBody:     cmp.Or(l.ReplayBody, 64<<10),
 		Informational:  cmp.Or(l.Informational, 10),
 	}
+}
+
+// unlimited makes a negative limit one that nothing reaches.
+func unlimited(n int) int {
+	if n < 0 {
+		return math.MaxInt
+	}
+	return n
 }
 
 // Decide loads the table once and decides; see [Decide]. It also counts the

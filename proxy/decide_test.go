@@ -189,6 +189,12 @@ func TestDecideFull(t *testing.T) {
 	f("c1 canary chance")
 	f("c1 canary chance")
 	f("503 retry-after=1 no_target") // every instance has room, the service has none
+
+	u = NewUpstreams(UpstreamsConfig{Limits: Limits{InFlightTarget: -1, InFlightTotal: -1}})
+	u.Swap(tab)
+	for range 2000 { // no limit
+		f("c1 canary chance")
+	}
 }
 
 func TestDecideSticky(t *testing.T) {

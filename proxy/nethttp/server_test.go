@@ -25,12 +25,12 @@ func within(t testing.TB, d time.Duration) context.Context {
 }
 
 // stop takes all steps, as the wiring does.
-func (l *lab) stop(lame time.Duration) (err error, cut int) {
+func (l *lab) stop(lame time.Duration) (cut int, err error) {
 	l.LameDuck()
 	<-time.After(lame)
 	l.StopAccepting(within(l.t, time.Second))
 	err = l.Drain(within(l.t, 10*time.Second))
-	return err, l.Close()
+	return l.Close(), err
 }
 
 // Clients that obey Connection: close and then go to a second server lose
@@ -84,7 +84,7 @@ func TestStopLosesNoPost(t *testing.T) {
 		}
 		first.LameDuck()
 		moved.Store(true)
-		err, cut := first.stop(200 * time.Millisecond)
+		cut, err := first.stop(200 * time.Millisecond)
 		close(stop)
 		clients.Wait()
 		if err != nil || cut != 0 {

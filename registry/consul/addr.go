@@ -9,7 +9,8 @@ import (
 
 // UsableAddr returns the address under which other machines most likely reach
 // this one: the first private address, else the first public one, IPv4 before
-// IPv6, of an interface that is up; the loopback address when there is no other.
+// IPv6, of an interface that is up and has a link (a bridge without containers
+// has none); the loopback address when there is no other.
 // Link-local, multicast and unspecified addresses are never returned.
 func UsableAddr() (netip.Addr, error) {
 	ifaces, err := net.Interfaces()
@@ -18,7 +19,7 @@ func UsableAddr() (netip.Addr, error) {
 	}
 	var all []netip.Addr
 	for _, iface := range ifaces {
-		if iface.Flags&net.FlagUp == 0 {
+		if iface.Flags&(net.FlagUp|net.FlagRunning) != net.FlagUp|net.FlagRunning {
 			continue
 		}
 		addrs, err := iface.Addrs()
