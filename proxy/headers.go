@@ -38,17 +38,17 @@ type Forwarding struct {
 }
 
 // appendFold appends a header's name as careless servers read it: in lower
-// case, with "_", "." and "~" for "-" and no blanks around.
+// case, with "-" for all but letters and digits, and no blanks around.
 func appendFold(b []byte, name string) []byte {
 	name = strings.TrimSpace(name)
 	for i := range len(name) {
 		switch c := name[i]; {
 		case 'A' <= c && c <= 'Z':
 			b = append(b, c+'a'-'A')
-		case c == '_' || c == '.' || c == '~' || c == ' ':
-			b = append(b, '-')
-		default:
+		case 'a' <= c && c <= 'z' || '0' <= c && c <= '9':
 			b = append(b, c)
+		default:
+			b = append(b, '-')
 		}
 	}
 	return b

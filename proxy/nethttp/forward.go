@@ -180,6 +180,7 @@ func (x *exchange) dialFault(err error) fault {
 // it looks at that first.
 func (x *exchange) faultOf(err error, l *link) fault {
 	f, ended := x.ended()
+	stalled := x.body.stalled()
 	x.body.abandon()
 	switch {
 	case x.body.failed != nil:
@@ -190,6 +191,9 @@ func (x *exchange) faultOf(err error, l *link) fault {
 	err = fmt.Errorf("%s: %w", l.site.addr, err)
 	if isTimeout(err) {
 		return fault{class: proxy.Timeout, err: err}
+	}
+	if stalled {
+		return fault{proxy.ClientError, http.StatusRequestTimeout, fmt.Errorf("the client did not send the rest of its body, and the instance gave up: %w", err)}
 	}
 	return fault{class: proxy.Reset, err: err}
 }

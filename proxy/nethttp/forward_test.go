@@ -294,6 +294,24 @@ func TestExtraBytesNeverReachAnotherClient(t *testing.T) { // S13b
 	}
 }
 
+// The trailers that an instance declares and sends cost no more than they are
+// long, and are bounded as a head's lines are.
+func TestManyTrailers(t *testing.T) {
+	head := "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" + strings.Repeat("Trailer: "+strings.Repeat("a,", 1800)+"b\r\n", 65) + "\r\n0\r\n"
+	l := lb(t, "", nil, answering(t, head+"B: 1\r\n\r\n", nil))
+	if r, _ := l.ask(get("/")); len(r.Trailer) != 2 || r.Trailer.Get("B") != "1" {
+		t.Errorf("got trailers %v", r.Trailer)
+	}
+	l = lb(t, "", nil, answering(t, head+strings.Repeat("c:\r\n", 10000)+"\r\n", nil))
+	start := time.Now()
+	c := l.dial()
+	c.send("%s", get("/"))
+	_, _ = io.Copy(io.Discard, c)
+	if o, d := l.outcome(), time.Since(start); !o.Class.Failed() || d > 2*time.Second {
+		t.Errorf("outcome %s %v after %v", o.Class, o.Err, d)
+	}
+}
+
 func TestEarlyResponseToAnUpload(t *testing.T) { // G2
 	l := lb(t, "", nil, origin(t, func(c net.Conn, br *bufio.Reader) {
 		br.ReadString('\n')
@@ -426,6 +444,27 @@ func TestSlowBodyOfAClientIsA408(t *testing.T) { // S31
 	}
 }
 
+// An instance that gives up on a client which stopped in the middle of its body
+// is not at fault: else a few such clients had it ejected.
+func TestStalledBodyIsNotTheInstances(t *testing.T) {
+	arrived := make(chan net.Conn, 1)
+	l := lb(t, "", nil, origin(t, func(c net.Conn, br *bufio.Reader) {
+		br.ReadString('c')
+		arrived <- c
+		io.Copy(io.Discard, br)
+	}))
+	c := l.dial()
+	c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
+	instance := <-arrived
+	time.AfterFunc(clientSilence+100*time.Millisecond, func() { instance.Close() })
+	if r, _ := c.whole("POST"); r.StatusCode != 408 || !r.Close {
+		t.Errorf("got %d, close %t", r.StatusCode, r.Close)
+	}
+	if o := l.outcome(); o.Class != proxy.ClientError || o.FirstClass.Failed() {
+		t.Errorf("outcome %s, first %s, %v", o.Class, o.FirstClass, o.Err)
+	}
+}
+
 func TestClientGoneCancelsTheInstance(t *testing.T) { // F42
 	arrived, gone := make(chan bool), make(chan bool, 1)
 	l := lb(t, "", nil, origin(t, func(c net.Conn, br *bufio.Reader) {
@@ -466,6 +505,21 @@ func TestTimeouts(t *testing.T) {
 			if o := l.outcome(); r.StatusCode != 504 || o.Class != proxy.Timeout {
 				t.Errorf("got %d, outcome %s %v", r.StatusCode, o.Class, o.Err)
 			}
+		}
+	})
+	t.Run("a head in small pieces", func(t *testing.T) {
+		l := lb(t, "", short, origin(t, func(c net.Conn, br *bufio.Reader) {
+			readRequest(br)
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nX: ")
+			for tick := time.NewTicker(10 * time.Millisecond); ; <-tick.C {
+				if _, err := c.Write([]byte("x")); err != nil {
+					return
+				}
+			}
+		}))
+		start := time.Now()
+		if r, _ := l.ask(get("/")); r.StatusCode != 504 || time.Since(start) > time.Second {
+			t.Errorf("got %d after %v", r.StatusCode, time.Since(start))
 		}
 	})
 	t.Run("half for a retriable one", func(t *testing.T) {

@@ -47,10 +47,14 @@ func (d *deadline) due(now time.Time, limit time.Duration) bool {
 	return true
 }
 
-// Read reads with the limit of the phase.
+// Read reads with the limit of the phase: that of the head is one for all of
+// its reads, that of the body begins anew with each.
 func (l *link) Read(p []byte) (int, error) {
 	l.mu.Lock()
-	err := l.armRead()
+	var err error
+	if l.body || l.interrupted {
+		err = l.armRead()
+	}
 	l.mu.Unlock()
 	if err != nil {
 		return 0, err

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -96,6 +97,32 @@ func TestIdleConnectionsTeach(t *testing.T) {
 	l.pool.sweep(time.Now().Add(time.Minute))
 	if l.pool.site(way{addr: addr}) == s {
 		t.Error("an unused site is kept")
+	}
+}
+
+// A client that goes while its response ends interrupts the connection it came
+// by: that one is never another client's.
+func TestInterruptedConnectionIsNotPooled(t *testing.T) {
+	l := lb(t, "", nil)
+	l.once.Do(l.setup)
+	s := l.pool.site(way{addr: "instance"})
+	for range 20 {
+		ours, theirs := net.Pipe()
+		x := &exchange{s: l.Server, link: &link{Conn: ours, br: bufio.NewReader(ours), site: s}}
+		going := x.link
+		x.mu.Lock()
+		done := make(chan bool)
+		go func() { x.recycle(going); close(done) }()
+		for range 1000 {
+			runtime.Gosched() // recycle gets to where it waits for mu
+		}
+		going.interrupt() // as x.interrupt does
+		x.mu.Unlock()
+		<-done
+		if l.pool.take(s, true) != nil {
+			t.Fatal("an interrupted connection is in the pool")
+		}
+		theirs.Close()
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/textproto"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,11 +57,11 @@ func (x *exchange) become(k proxy.Kind) {
 // follow on it.
 func (x *exchange) recycle(l *link) {
 	sent := x.body.finish()
+	x.release() // first: from here on nothing interrupts l
 	if !sent || x.reply.last || l.br.Buffered() > 0 || x.upgrade || l.wasInterrupted() {
-		x.drop()
+		_ = l.Close()
 		return
 	}
-	x.release()
 	x.s.pool.put(l)
 }
 
@@ -161,18 +162,24 @@ func (s *source) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// announce declares the trailers that the instance declared.
+// announce declares the trailers that the instance declared, as many as a head
+// may have lines. Others may come nevertheless.
 func (x *exchange) announce(h http.Header, announced []string) {
 	delete(h, "Trailer")
 	if !x.reply.chunked {
 		return
 	}
+	var names []string
 	for _, v := range announced {
 		for name := range strings.SplitSeq(v, ",") {
-			if name = textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(name)); trailable(name) {
-				h["Trailer"] = append(h["Trailer"], name)
+			name = textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(name))
+			if len(names) < x.s.limits.HeaderCount && trailable(name) && !slices.Contains(names, name) {
+				names = append(names, name)
 			}
 		}
+	}
+	if len(names) > 0 {
+		h["Trailer"] = names
 	}
 }
 
@@ -180,9 +187,11 @@ func (x *exchange) announce(h http.Header, announced []string) {
 // that have no business there.
 func (x *exchange) trailers(br *bufio.Reader) error {
 	h := x.w.Header()
-	for left := x.s.limits.HeaderTotal; ; {
+	left, lines := x.s.limits.HeaderTotal, x.s.limits.HeaderCount
+	for {
 		line, err := br.ReadSlice('\n')
-		if left -= len(line); err != nil || left < 0 {
+		left, lines = left-len(line), lines-1
+		if err != nil || left < 0 || lines < -1 {
 			return errors.Join(err, wrong("its trailers do not end"))
 		}
 		text, _ := cutLine(string(line))
@@ -196,7 +205,7 @@ func (x *exchange) trailers(br *bufio.Reader) error {
 		if name = textproto.CanonicalMIMEHeaderKey(name); !trailable(name) {
 			continue
 		}
-		if !lists(h["Trailer"], name) {
+		if !slices.Contains(h["Trailer"], name) {
 			name = http.TrailerPrefix + name
 		}
 		h[name] = append(h[name], value)

@@ -22,6 +22,11 @@ const continueWait = time.Second
 // request for net/http, and with it the chance of another attempt.
 const bodyPatience = time.Second
 
+// clientSilence is how long a client may have kept its instance waiting for
+// the rest of its body before it is the client's fault that the instance gave
+// up: or a few clients that stop in the middle could have any instance ejected.
+const clientSilence = time.Second
+
 // request is the body of the client's request on its way to an instance. It is
 // sent by a goroutine of its own, so that a response may begin, and end, before
 // it; the exchange waits for that goroutine before it does anything else with
@@ -45,6 +50,7 @@ type request struct {
 	failed    error // from the client
 	sendErr   error // to the instance
 	readAt    deadline
+	asked     atomic.Int64 // when the client was asked for what it has not sent, in Unix nanoseconds; 0 while it sends
 }
 
 func (b *request) begin(x *exchange) {
@@ -151,7 +157,9 @@ func (b *request) copy(l *link) error {
 				_ = b.x.rc.SetReadDeadline(time.Unix(1, 0))
 			}
 		}
+		b.asked.Store(time.Now().UnixNano())
 		n, err := b.x.r.Body.Read((*buf)[room : len(*buf)-room])
+		b.asked.Store(0)
 		b.x.out.Received += int64(n)
 		b.capture((*buf)[room : room+n])
 		end := err == io.EOF || err == nil && b.x.out.Received == b.length // HTTP/2 tells the end later
@@ -198,6 +206,12 @@ func (b *request) capture(p []byte) {
 	if b.overflow = b.overflow || len(b.captured)+len(p) > b.x.s.limits.ReplayBody; !b.overflow {
 		b.captured = append(b.captured, p...)
 	}
+}
+
+// stalled reports whether the client has kept its instance waiting.
+func (b *request) stalled() bool {
+	asked := b.asked.Load()
+	return asked != 0 && time.Since(time.Unix(0, asked)) >= clientSilence
 }
 
 // sending reports whether the goroutine is still at work.
