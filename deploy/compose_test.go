@@ -300,6 +300,14 @@ func TestComposeCluster(t *testing.T) {
 		}
 		return nil
 	})
+	// Compose asks the balancer itself (lb health) whether it is ready.
+	eventually(t, 30*time.Second, "the balancer's container is healthy", func() error {
+		if out, err := c.run("docker", "inspect", "-f", "{{.State.Health.Status}}", c.ids("lb")[0]); err != nil || out != "healthy" {
+			return fmt.Errorf("%s %v", out, err)
+		}
+		return nil
+	})
+	c.maintenance(client)
 	if got := share(t, c.lb, 300); got != 0 {
 		t.Errorf("without a document v2, which has the tag canary, gets %.3f of the traffic, want 0", got)
 	}
@@ -360,6 +368,34 @@ func TestComposeCluster(t *testing.T) {
 	if len(failed) > 0 || sent == 0 {
 		t.Errorf("%d of %d GETs failed:\n%s", len(failed), sent, strings.Join(failed[:min(len(failed), 10)], "\n"))
 	}
+}
+
+// maintenance takes an instance of v1 out and puts it back, as make
+// maintenance-on and maintenance-off do.
+func (c *cluster) maintenance(client *http.Client) {
+	c.t.Helper()
+	passing := func(want int) func() error {
+		return func() error {
+			var routes []struct{ Tags []string }
+			resp, err := client.Get("http://" + c.admin + "/api/routes")
+			if err != nil {
+				return err
+			}
+			defer resp.Body.Close()
+			if err := json.NewDecoder(resp.Body).Decode(&routes); err != nil {
+				return err
+			}
+			if len(routes) != want {
+				return fmt.Errorf("%d instances get traffic, want %d", len(routes), want)
+			}
+			return nil
+		}
+	}
+	eventually(c.t, 10*time.Second, "all three instances get traffic", passing(3))
+	c.t.Log(c.must("./maintenance.sh", "on"))
+	eventually(c.t, 5*time.Second, "one is out", passing(2))
+	c.t.Log(c.must("./maintenance.sh", "off"))
+	eventually(c.t, 5*time.Second, "it is back", passing(3))
 }
 
 // leader returns the compose service that leads, "" when none does.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +81,21 @@ func TestConsulRestarts(t *testing.T) {
 	o.end()
 }
 
+// index is Consul's index of the catalog.
+func (l *lab) index() (n uint64) {
+	l.t.Helper()
+	eventually(l.t, 5*time.Second, "the catalog's index", func() error {
+		resp, err := client.Get("http://" + l.consul + "/v1/catalog/services")
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		n, err = strconv.ParseUint(resp.Header.Get("X-Consul-Index"), 10, 64)
+		return err
+	})
+	return n
+}
+
 // Consul comes back empty, with a lower index than before.
 func TestConsulLosesItsState(t *testing.T) {
 	a := agent.Start(t, agent.Config{})
@@ -88,9 +104,17 @@ func TestConsulLosesItsState(t *testing.T) {
 		l.kvPut(fmt.Sprintf("filler/%d", i), "x") // the index goes up, so that it must go back
 	}
 	o := startOutage(l)
+	before := l.index()
 	a.Restart(true)
+	if after := l.index(); after >= before {
+		t.Fatalf("the index was to go back, but went from %d to %d", before, after)
+	}
 	o.recovered("the loss of all state")
-	// The documents are gone with the state; the operator writes one again.
+	// The documents are gone with the state, which is a loss, not a deletion.
+	o.shares("just after the loss of all state", 0.5, 0.5)
+	eventually(t, 10*time.Second, "web's share ends", func() error { return applied(o.b, "web", 0) })
+	o.shares("after stale_after", 0, 0.5)
+	// The operator writes one again.
 	l.kvPut("lb/canary/web", `{"ratio":0.5}`)
 	eventually(t, 3*time.Second, "a new document is applied", func() error { return applied(o.b, "web", 0.5) })
 	// The instances have registered again (they do so themselves).
