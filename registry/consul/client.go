@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -120,6 +121,8 @@ func (c *Client) log() hclog.Logger {
 	return c.Log
 }
 
+const serviceRead = "/v1/health/service/"
+
 // strict is what stands between Consul's client, which reads leniently, and the
 // wire: an answer is read whole and is valid JSON, or it is an error.
 type strict struct {
@@ -128,9 +131,14 @@ type strict struct {
 }
 
 func (s *strict) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
 	if t := s.token.get(); t != "" {
-		req = req.Clone(req.Context())
 		req.Header.Set("X-Consul-Token", t)
+	}
+	// Consul's client escapes no slash: a service could call itself
+	// "../agent/self", and be another question.
+	if name, ok := strings.CutPrefix(req.URL.Path, serviceRead); ok {
+		req.URL.RawPath = serviceRead + strings.ReplaceAll(url.PathEscape(name), ".", "%2E")
 	}
 	resp, err := s.next.RoundTrip(req)
 	if err != nil {

@@ -3,12 +3,14 @@ package consul
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"serin/registry"
 
@@ -152,8 +154,13 @@ func (l *loop) onCatalog(services map[string][]string, meta *api.QueryMeta) {
 	before := l.catalog
 	l.catalog = services
 	for name, tags := range services {
-		if hasPrefix(tags, l.w.cfg.TagPrefix) {
+		if !hasPrefix(tags, l.w.cfg.TagPrefix) {
+			continue
+		}
+		if _, known := before[name]; askable(name) {
 			l.add(name)
+		} else if !known {
+			l.w.log.Warn("service is ignored: Consul answers no question about such a name, register it with another one", "service", fmt.Sprintf("%q", name))
 		}
 	}
 	for _, f := range l.follows {
@@ -175,6 +182,12 @@ func (l *loop) onCatalog(services map[string][]string, meta *api.QueryMeta) {
 	}
 	l.bell.rang(meta.LastIndex, now)
 	l.learnServers(now)
+}
+
+// askable tells whether Consul answers when asked about a service of that name:
+// it lets anything be registered, and refuses paths with what cannot be printed.
+func askable(name string) bool {
+	return !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
 func (l *loop) onCatalogError(err error) {

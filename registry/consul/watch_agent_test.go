@@ -280,3 +280,28 @@ func TestPermissionLost(t *testing.T) {
 		}
 	}
 }
+
+// Consul lets a service have any name. One that looks like a path is read like
+// any other, and one that Consul refuses to be asked about is left out; neither
+// holds up the first picture, or makes the catalog look stale for everyone.
+func TestOddNames(t *testing.T) {
+	a := startAgent(t, agent.Config{})
+	c := a.client("")
+	names := []string{"web", "../agent/self", "..", "a//b", "q?x=%2F", "new\nline"}
+	for i, name := range names {
+		instance(t, a.api(""), name, fmt.Sprint("id-", i), 1000+i)
+	}
+	w := watch(t, c, WatchConfig{TagPrefix: "urlprefix-"})
+	for i, name := range names {
+		want := fmt.Sprint("id-", i)
+		if name == "new\nline" {
+			want = "gone"
+		}
+		if got := w.ready(name); got != want {
+			t.Errorf("service %q: got %s, want %s", name, got, want)
+		}
+	}
+	if st := w.Status(); st.Stale || st.LastError != "" {
+		t.Errorf("status %+v", st)
+	}
+}
