@@ -20,6 +20,8 @@ type table struct {
 	refused []Problem
 	split   Splits
 	catalog *registry.Snapshot
+
+	services map[string]*service
 }
 
 type builder struct {
@@ -60,6 +62,7 @@ func (b *Builder) Build(s *registry.Snapshot, splits Splits) *Table {
 	t := &Table{table{prefix: b.prefix(), split: splits, catalog: s}}
 	last := b.services
 	b.services = make(map[string]*service, s.Len())
+	t.services = b.services
 	hosts := make(map[string][]*Route)
 	for from := range s.All() {
 		svc := b.compile(last[from.Name], from, splits, s)
@@ -109,9 +112,9 @@ func (b *Builder) compile(last *service, from *registry.Service, splits Splits, 
 		b.claim(svc)
 	}
 	svc.problems = slices.Clip(svc.refused)
-	for a, other := range svc.joined {
-		if name := split.joins(ArmName(a)); name != "" && other == nil && len(svc.claims) > 0 {
-			svc.problem(nil, "", fmt.Errorf("the %s arm is service %q, which is not in the catalog", ArmName(a), name))
+	for a := range svc.joined {
+		if err := svc.mismatch(ArmName(a)); err != nil {
+			svc.problem(nil, "", err)
 		}
 	}
 	for a := range svc.turns {

@@ -1,5 +1,29 @@
 package route
 
+import "fmt"
+
+// Effect returns what the part makes of its split.
+func (p *Part) Effect() Effect {
+	stable, canary := len(p.Arms[Stable].Ready), len(p.Arms[Canary].Ready)
+	e := Effect{Ratio: p.Shares()[Canary]}
+	switch {
+	case stable+canary == 0 && len(p.Arms[Backup].Ready) > 0:
+		e.Because = "health: neither a stable nor a canary instance is ready, the backup takes all"
+	case stable+canary == 0:
+		e.Because = "health: no instance is ready"
+	case e.Ratio == p.Split.Ratio:
+	case stable == 0:
+		e.Because = "health: no stable instance is ready"
+	case canary == 0:
+		e.Because = "health: no canary instance is ready"
+	case canary == 1:
+		e.Because = fmt.Sprintf("health: 1 canary instance ready, limits.min_healthy is %d", p.Split.MinHealthy)
+	default:
+		e.Because = fmt.Sprintf("health: %d canary instances ready, limits.min_healthy is %d", canary, p.Split.MinHealthy)
+	}
+	return e
+}
+
 // Shares returns the part's expected division between its arms at the split's
 // ratio, with what Consul says of the instances: an arm without enough ready
 // ones leaves its share to the other, both leave it to the backup. The shares

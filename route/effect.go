@@ -1,0 +1,133 @@
+package route
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"serin/registry"
+)
+
+// Effect is what a table makes of a split. It goes by what Consul says of the
+// instances; what is ejected or full meanwhile is not in it.
+type Effect struct {
+	Ratio    float64  // the canary's share after the guards
+	Because  string   // why a guard changed it; "" when the split's Ratio holds on every route
+	Warnings []string // a sentence for each arm that is asked for and that no instance is meant for
+}
+
+// Effect returns what the table makes of the split of a service or, for the
+// service "", of the split of all without one of their own: the ratio it says,
+// and the warnings of all these services. Where only some routes of a service
+// are without enough instances Ratio is that of the others.
+func (t *Table) Effect(service string) (e Effect) {
+	if t == nil {
+		return e
+	}
+	e.Ratio = t.split.For(service).Ratio
+	if service == "" {
+		for s := range t.catalog.All() {
+			if svc := t.services[s.Name]; !svc.own {
+				e.Warnings = append(e.Warnings, svc.warnings()...)
+			}
+		}
+		return e
+	}
+	svc := t.services[service]
+	if svc == nil {
+		e.Because = noRoute
+		return e
+	}
+	e.Warnings = svc.warnings()
+	all, differ := 0, []*Route(nil)
+	for i, r := range svc.routes {
+		if svc.claims[i].options.Redirect != nil {
+			continue // answered without an instance
+		}
+		all++
+		if r.Parts[0].Effect().Because != "" {
+			differ = append(differ, r)
+		}
+	}
+	switch {
+	case all == 0:
+		e.Because = noRoute
+	case len(differ) == all:
+		one := differ[0].Parts[0].Effect()
+		e.Ratio, e.Because = one.Ratio, one.Because
+	case len(differ) > 0:
+		r := differ[0]
+		e.Because = fmt.Sprintf("%d of %d routes, %s%s: %s", len(differ), all, r.Host, r.Path, r.Parts[0].Effect().Because)
+	}
+	return e
+}
+
+const noRoute = "catalog: the service has no route"
+
+// warnings are the problems that the split has with the service.
+func (svc *service) warnings() (out []string) {
+	for _, p := range svc.problems[len(svc.refused):] {
+		out = append(out, p.Service+": "+p.Error)
+	}
+	return out
+}
+
+// mismatch says why arm a, which the split asks for, can have no instance. A
+// split for all services may name a canary and a backup that not all have.
+func (svc *service) mismatch(a ArmName) error {
+	s := svc.split
+	sel, set := s.selector(a)
+	to := func(r MatchRule) bool { return r.To == a }
+	asked := set && svc.own
+	switch a {
+	case Stable:
+		asked = set && (s.Ratio < 1 || slices.ContainsFunc(s.Match, to))
+	case Canary:
+		asked = svc.own && (max(s.Ratio, s.Wanted) > 0 || slices.ContainsFunc(s.Match, to))
+	}
+	holds := func(in registry.Instance) bool { return sel.holds(in.Tags, in.Meta) }
+	name, other := s.joins(a), svc.joined[a]
+	switch {
+	case len(svc.claims) == 0:
+	case name != "" && other == nil:
+		return fmt.Errorf("the %s arm is service %q, which is not in the catalog", a, name)
+	case !asked:
+	case name != "":
+		if !slices.ContainsFunc(other.Instances, holds) {
+			return fmt.Errorf("the %s arm is empty: no instance of service %q has %s", a, name, sel)
+		}
+	case !slices.ContainsFunc(svc.from.Instances, holds):
+		return fmt.Errorf("the %s arm is empty: no instance of the service has %s", a, sel)
+	case !svc.routed(a):
+		return fmt.Errorf("the %s arm is empty: the instances that have %s have no route tag, or are in another arm", a, sel)
+	}
+	return nil
+}
+
+// routed reports whether an instance of the service that has a route is in arm a.
+func (svc *service) routed(a ArmName) bool {
+	for _, c := range svc.claims {
+		for _, t := range c.targets {
+			if arm, ok := svc.split.armOf(t.from.Tags, t.from.Meta); ok && arm == a {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// String is what an instance must have, for people.
+func (s Selector) String() string {
+	var all []string
+	if s.Tag != "" {
+		all = append(all, fmt.Sprintf("tag %q", s.Tag))
+	}
+	for _, k := range slices.Sorted(maps.Keys(s.Meta)) {
+		all = append(all, fmt.Sprintf("meta %s=%q", k, s.Meta[k]))
+	}
+	if all == nil {
+		return "been registered"
+	}
+	return strings.Join(all, " and ")
+}
