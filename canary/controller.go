@@ -184,10 +184,23 @@ func (r *run) arriveMain(ev Event, now time.Time) {
 			e = &entry{service: service, from: r.main, inherits: !first && common}
 			r.entries[service] = e
 		}
-		if e.own.read(raw, now, Parse) {
+		r.hearKey(e, ev.Lost[service], now)
+		if e.lostErr == nil && e.own.read(raw, now, Parse) {
 			r.noteRead(e, &e.own)
 		}
 		r.point(e)
+	}
+}
+
+// hearKey notes whether a service's own key can be read.
+func (r *run) hearKey(e *entry, err error, now time.Time) {
+	was := e.lostErr
+	e.hear(err, now)
+	switch {
+	case was == nil && err != nil:
+		r.log.Warn("canary document is lost, keeping what is known", "service", label(e.service), "error", err)
+	case was != nil && err == nil:
+		r.log.Info("canary document can be read again", "service", label(e.service))
 	}
 }
 

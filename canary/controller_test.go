@@ -30,12 +30,13 @@ type fakeSource struct {
 	base   string
 	docs   map[string]Raw
 	err    error
+	lost   map[string]error // documents that alone are lost
 	index  uint64
 	events chan Event
 }
 
 func newFakeSource(base string) *fakeSource {
-	return &fakeSource{base: base, docs: map[string]Raw{}, events: make(chan Event)}
+	return &fakeSource{base: base, docs: map[string]Raw{}, lost: map[string]error{}, events: make(chan Event)}
 }
 
 func (f *fakeSource) Run(ctx context.Context, emit func(Event)) error {
@@ -49,8 +50,8 @@ func (f *fakeSource) Run(ctx context.Context, emit func(Event)) error {
 	}
 }
 
-// do carries out "doc SERVICE JSON", "delete SERVICE", "lost REASON", "back" or
-// "again" and tells the controller, if it listens.
+// do carries out "doc SERVICE JSON", "delete SERVICE", "lost REASON", "back",
+// "hide SERVICE REASON", "show SERVICE" or "again" and tells the controller, if it listens.
 func (f *fakeSource) do(verb, rest string) {
 	service, value, _ := strings.Cut(rest, " ")
 	if service == "*" {
@@ -67,9 +68,13 @@ func (f *fakeSource) do(verb, rest string) {
 		f.err = errors.New(rest)
 	case "back":
 		f.err = nil
+	case "hide":
+		f.lost[service] = errors.New(value)
+	case "show":
+		delete(f.lost, service)
 	}
 	select {
-	case f.events <- Event{Docs: maps.Clone(f.docs), Err: f.err, At: time.Now()}:
+	case f.events <- Event{Docs: maps.Clone(f.docs), Err: f.err, Lost: maps.Clone(f.lost), At: time.Now()}:
 	case <-time.After(time.Millisecond): // nobody reads this source now
 	}
 	synctest.Wait()
@@ -291,8 +296,6 @@ func TestControllerLogsMetricsAndFollowed(t *testing.T) {
 lb_canary_config_errors_total 1
 lb_canary_config_valid service=api 0
 lb_canary_config_valid service=web 1
-lb_canary_share kind=effective service=api 0.1
-lb_canary_share kind=effective service=web 0.5
 lb_canary_share kind=wanted service=api 0.1
 lb_canary_share kind=wanted service=web 0.5
 lb_canary_source_age_seconds 0
@@ -315,6 +318,24 @@ lb_canary_source_age_seconds 0
 			t.Error(err)
 		}
 	})
+}
+
+func TestMetricsInForce(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	m := NewMetrics(registry)
+	f := func(shares map[string]float64, want string) {
+		t.Helper()
+		m.InForce(shares)
+		if got := metricsText(t, registry); !strings.HasPrefix(got, "lb_canary_assertions_total 0\nlb_canary_config_errors_total 0\n"+want+"lb_canary_source_age") {
+			t.Errorf("in force %v\n got %s\nwant %s", shares, got, want)
+		}
+	}
+	const all, web, api = "lb_canary_share kind=effective service=* 0.1\n", "lb_canary_share kind=effective service=web 0.5\n", "lb_canary_share kind=effective service=api 1\n"
+	f(nil, "")
+	f(map[string]float64{"": 0.1, "web": 0.5}, all+web)
+	f(map[string]float64{"web": 0.5, "api": 1}, api+web)
+	f(map[string]float64{}, "")
+	(*Metrics)(nil).InForce(nil)
 }
 
 func TestControllerSaysWhenTheSourceEnds(t *testing.T) {

@@ -54,6 +54,9 @@ type entry struct {
 	// one for all services is in force: that changes nothing, so it stays.
 	inherits bool
 
+	lostSince time.Time // since when the own key alone cannot be read; zero: it can
+	lostErr   error
+
 	inForce   *version
 	from      *feed // whose loss makes inForce stale
 	appliedAt time.Time
@@ -98,4 +101,27 @@ func (e *entry) choose(main *feed) (*version, *feed) {
 	default:
 		return own, main
 	}
+}
+
+// hear notes whether the own key can be read while the others can.
+func (e *entry) hear(err error, now time.Time) {
+	switch {
+	case err == nil:
+		e.lostSince = time.Time{}
+	case e.lostSince.IsZero():
+		e.lostSince = now
+	}
+	e.lostErr = err
+}
+
+// sinceLost is since when what is in force cannot be confirmed, from being
+// where it came from; zero while it can.
+func (e *entry) sinceLost(from *feed) time.Time {
+	switch {
+	case from == nil:
+		return time.Time{}
+	case from.lostSince.IsZero() && (e.remote == nil || from != e.remote.feed):
+		return e.lostSince
+	}
+	return from.lostSince
 }

@@ -9,13 +9,14 @@ import (
 
 // Metrics of a Controller. A nil *Metrics counts nothing. The label service is
 // the Consul service, "*" for the document of all others; its series go with
-// the document.
+// the document. What is in force is told by [Metrics.InForce].
 type Metrics struct {
 	share    *prometheus.GaugeVec // service, kind
 	valid    *prometheus.GaugeVec // service
 	errors   prometheus.Counter
 	asserted prometheus.Counter
-	lost     atomic.Int64 // unix nanoseconds since when the source is lost, 0 while it answers
+	inForce  map[string]float64 // as InForce was told last
+	lost     atomic.Int64       // unix nanoseconds since when the source is lost, 0 while it answers
 }
 
 // NewMetrics registers the metrics of a Controller.
@@ -23,7 +24,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		share: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "lb_canary_share",
-			Help: "Share of requests for the canary, 0 to 1: what the document asks for (wanted) and what is in force (effective).",
+			Help: "Share of requests for the canary, 0 to 1: what the document asks for (wanted), and what the routing table makes of it (effective).",
 		}, []string{"service", "kind"}),
 		valid: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "lb_canary_config_valid",
@@ -51,13 +52,29 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
-func (m *Metrics) set(service string, wanted, effective float64, valid bool) {
+// InForce takes in what the table in use makes of all documents: the canary's
+// share by service, "" for all others. It must not be called concurrently.
+func (m *Metrics) InForce(shares map[string]float64) {
+	if m == nil {
+		return
+	}
+	for service := range m.inForce {
+		if _, ok := shares[service]; !ok {
+			m.share.DeleteLabelValues(label(service), "effective")
+		}
+	}
+	for service, share := range shares {
+		m.share.WithLabelValues(label(service), "effective").Set(share)
+	}
+	m.inForce = shares
+}
+
+func (m *Metrics) set(service string, wanted float64, valid bool) {
 	if m == nil {
 		return
 	}
 	service = label(service)
 	m.share.WithLabelValues(service, "wanted").Set(wanted)
-	m.share.WithLabelValues(service, "effective").Set(effective)
 	v := 0.0
 	if valid {
 		v = 1
@@ -67,7 +84,7 @@ func (m *Metrics) set(service string, wanted, effective float64, valid bool) {
 
 func (m *Metrics) forget(service string) {
 	if m != nil {
-		m.share.DeletePartialMatch(prometheus.Labels{"service": label(service)})
+		m.share.DeleteLabelValues(label(service), "wanted")
 		m.valid.DeleteLabelValues(label(service))
 	}
 }

@@ -62,7 +62,7 @@ func (r *run) settleEntry(e *entry, now time.Time) {
 	doc := &Document{}
 	if v := e.inForce; v != nil {
 		doc, applied.Index, applied.Hash = v.doc, v.raw.Index, v.hash
-		applied.Ratio, applied.Because = r.effective(v, e.from, now)
+		applied.Ratio, applied.Because = r.effective(v, e.sinceLost(e.from), now)
 	} else if common := r.entries[""]; e.inherits && common != nil && common.inForce != nil {
 		doc, applied = common.inForce.doc, common.applied
 		applied.Service, applied.Because = e.service, "invalid: the document for all services stays in force"
@@ -78,19 +78,16 @@ func (r *run) settleEntry(e *entry, now time.Time) {
 		e.applied, e.split = applied, split
 	}
 	valid := e.own.err == nil && (e.remote == nil || e.remote.slot.err == nil)
-	r.c.Metrics.set(e.service, e.split.Wanted, applied.Ratio, valid)
+	r.c.Metrics.set(e.service, e.split.Wanted, valid)
 }
 
 // effective is Effective for a version and its source, asserted, and asks to be
 // called again when the loss of the source will change it.
-func (r *run) effective(v *version, from *feed, now time.Time) (float64, string) {
+func (r *run) effective(v *version, lostSince, now time.Time) (float64, string) {
 	if v.deleted {
 		return 0, "deleted: " + v.raw.Key + " is gone"
 	}
-	state := SourceState{Restored: v.restored}
-	if from != nil {
-		state.LostSince = from.lostSince
-	}
+	state := SourceState{Restored: v.restored, LostSince: lostSince}
 	if at, lost := v.doc.staleAt(state); lost && at.After(now) {
 		r.wake(at)
 	}

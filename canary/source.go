@@ -21,6 +21,9 @@ type Event struct {
 	// Err says that the source is lost: it did not answer, or it no longer
 	// lets us read. A key that is missing for such a reason is never a deletion.
 	Err error
+	// Lost are documents that alone are lost while the others were read, by
+	// service, and why: Docs has them as they were last.
+	Lost map[string]error
 	// At is when this became known.
 	At time.Time
 }

@@ -53,7 +53,9 @@ type ServiceStatus struct {
 	Error    *Error     `json:"error,omitempty"`    // why it is refused
 	Waits    *time.Time `json:"waits,omitempty"`    // update_rate holds the newest document back until then
 
-	SourceError string `json:"source_error,omitempty"` // why the source, or the config_server, is lost
+	SourceError string `json:"source_error,omitempty"` // why the source, this document, or the config_server is lost
+
+	ownLost bool // SourceError is of the service's own key
 }
 
 // view is what Run's goroutine shows to others. Nothing in it is written after
@@ -115,7 +117,11 @@ func (c *Controller) Problems() (out []string) {
 			out = append(out, d.Error.Error())
 		}
 		if d.SourceError != "" && d.SourceError != s.Error {
-			out = append(out, fmt.Sprintf("%s: config_server cannot be read: %s", d.Key, d.SourceError))
+			what := "config_server cannot be read"
+			if d.ownLost {
+				what = "it cannot be read, the last known one stays"
+			}
+			out = append(out, fmt.Sprintf("%s: %s: %s", d.Key, what, d.SourceError))
 		}
 	}
 	return out
@@ -171,6 +177,10 @@ func (e *entry) look(common *entry) ServiceStatus {
 	}
 	if rem := e.remote; rem != nil && rem.slot.good == nil && rem.slot.err == nil {
 		s.SourceError = cmp.Or(s.SourceError, "no document was read there yet")
+	}
+	if e.lostErr != nil {
+		s.SourceError, s.ownLost = e.lostErr.Error(), true
+		lost = lost || e.remote == nil || e.from != e.remote.feed
 	}
 	switch {
 	case newest.err != nil:

@@ -15,7 +15,7 @@ import (
 func kvSource(c *consul.Client, prefix string) canary.Source {
 	return canary.SourceFunc(func(ctx context.Context, emit func(canary.Event)) error {
 		return c.WatchPrefix(ctx, prefix, func(ev consul.KVEvent) {
-			docs := map[string]canary.Raw{}
+			docs, lost := map[string]canary.Raw{}, map[string]error{}
 			for _, p := range ev.Pairs {
 				service, below := strings.CutPrefix(p.Key, prefix+"/")
 				switch {
@@ -25,8 +25,11 @@ func kvSource(c *consul.Client, prefix string) canary.Source {
 					continue // a folder, or deeper than services go
 				}
 				docs[service] = canary.Raw{Key: p.Key, Value: p.Value, Index: p.Index}
+				if err := ev.Lost[p.Key]; err != nil {
+					lost[service] = err
+				}
 			}
-			emit(canary.Event{Docs: docs, Err: ev.Err, At: ev.At})
+			emit(canary.Event{Docs: docs, Err: ev.Err, Lost: lost, At: ev.At})
 		})
 	})
 }

@@ -1,6 +1,7 @@
 package consul
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,9 +26,12 @@ type KVEvent struct {
 	// Pairs is the complete set, ordered by key. With Err it is the last set
 	// that was confirmed, where keys may have changed or gone since.
 	Pairs []Pair
-	// Err says that the keys, or some of them, cannot be read; see [ErrDenied]
-	// and its kin, and [ErrStateLost].
+	// Err says that none of the keys can be read; see [ErrDenied] and its kin,
+	// and [ErrStateLost].
 	Err error
+	// Lost are keys that alone cannot be read while the others were, and why:
+	// Pairs has them as they were last.
+	Lost map[string]error
 	// At is when this became known.
 	At time.Time
 }
@@ -134,16 +138,17 @@ type kvWatch struct {
 	emit    func(KVEvent)
 
 	known   map[string]Pair
-	read    time.Time // when known was last read, all of it
-	gone    time.Time // since when a key is gone with Consul's state; zero: none is
+	seen    map[string]time.Time // when each key was last read at first hand
+	gone    map[string]time.Time // since when keys are gone with Consul's state
+	lost    map[string]error     // keys that are not as Consul has them now
 	emitted bool
-	err     error     // emitted last
+	err     error     // emitted last: of all, or of one of lost
 	at      time.Time // when
 }
 
 func (c *Client) watchKV(ctx context.Context, key string, recurse bool, emit func(KVEvent)) error {
 	ctx, cancel := context.WithCancel(ctx)
-	w := &kvWatch{c: c, ctx: ctx, key: key, recurse: recurse, emit: emit, known: map[string]Pair{}}
+	w := &kvWatch{c: c, ctx: ctx, key: key, recurse: recurse, emit: emit, known: map[string]Pair{}, seen: map[string]time.Time{}, gone: map[string]time.Time{}}
 	events := make(chan func())
 	do := func(f func()) {
 		select {
@@ -155,7 +160,7 @@ func (c *Client) watchKV(ctx context.Context, key string, recurse bool, emit fun
 		fetch: w.fetch,
 		same:  samePairs,
 		good:  func(got map[string]Pair, _ *api.QueryMeta, _ bool) { do(func() { w.got(got) }) },
-		bad:   func(err error) { do(func() { w.tell(err) }) },
+		bad:   func(err error) { do(func() { w.lost = nil; w.tell(err, false) }) },
 		wait:  c.kvWait,
 		lead:  true,
 		woken: &c.woken,
@@ -216,7 +221,8 @@ func (w *kvWatch) retry() {
 	defer cancel()
 	got, _, err := w.fetch(ctx, &api.QueryOptions{})
 	if err != nil {
-		w.tell(err)
+		w.lost = nil
+		w.tell(err, false)
 		return
 	}
 	w.got(got)
@@ -237,25 +243,23 @@ func (w *kvWatch) got(got map[string]Pair) {
 		missing = append(missing, w.key)
 	}
 	_, lostAt := w.c.Registered()
-	var lost error
-	gone := w.gone
-	w.gone = time.Time{}
+	var failed error
+	lost, gone := map[string]error{}, map[string]time.Time{}
+	slices.Sort(missing) // so that the error told is always the same one
 	for _, key := range missing {
 		p, exists, index, err := w.c.get(w.ctx, key, true)
 		old, had := w.known[key]
 		if err == nil && !exists && had {
-			if gone.IsZero() {
-				gone = started
-			}
-			if err = vanished(key, old.Index, index, w.read.Before(lostAt), started.Sub(gone)); err != nil {
-				w.gone = gone
+			since := cmp.Or(w.gone[key], started)
+			if err = vanished(key, old.Index, index, w.seen[key].Before(lostAt), started.Sub(since)); err != nil {
+				gone[key] = since
 			}
 		}
 		switch {
 		case err != nil:
-			lost = err
+			failed = cmp.Or(failed, err)
 			if had {
-				got[key] = old
+				got[key], lost[key] = old, err
 			}
 		case exists:
 			got[key] = p
@@ -264,14 +268,17 @@ func (w *kvWatch) got(got map[string]Pair) {
 	if w.ctx.Err() != nil {
 		return
 	}
-	same := samePairs(w.known, got)
-	w.known = got
-	if lost != nil {
-		w.tell(lost)
-		return
+	for key := range got {
+		if lost[key] == nil {
+			w.seen[key] = started
+		}
 	}
-	w.read = started
-	if !same || !w.emitted || w.err != nil {
+	same := samePairs(w.known, got) && len(lost) == len(w.lost)
+	w.known, w.gone, w.lost = got, gone, lost
+	switch {
+	case failed != nil:
+		w.tell(failed, !same)
+	case !same || !w.emitted || w.err != nil:
 		w.send(nil)
 	}
 }
@@ -287,21 +294,27 @@ func vanished(key string, had, index uint64, reborn bool, ago time.Duration) err
 	return nil
 }
 
-// tell emits that the keys are lost, if that is news or was not said lately.
-func (w *kvWatch) tell(err error) {
-	if w.ctx.Err() == nil && (w.err == nil || w.err.Error() != err.Error() || time.Since(w.at) >= kvRepeat) {
+// tell emits that keys are lost, if that is news or was not said lately.
+func (w *kvWatch) tell(err error, news bool) {
+	if w.ctx.Err() == nil && (news || w.err == nil || w.err.Error() != err.Error() || time.Since(w.at) >= kvRepeat) {
 		w.send(err)
 	}
 }
 
 func (w *kvWatch) send(err error) {
-	w.emitted = w.emitted || err == nil
 	w.err, w.at = err, time.Now()
+	lost := w.lost
+	if err == nil || len(lost) == 0 || len(lost) == len(w.known) {
+		lost = nil
+	} else {
+		err = nil // the others were read
+	}
+	w.emitted = w.emitted || err == nil
 	pairs := make([]Pair, 0, len(w.known))
 	for _, key := range slices.Sorted(maps.Keys(w.known)) {
 		pairs = append(pairs, w.known[key])
 	}
-	w.emit(KVEvent{Pairs: pairs, Err: err, At: w.at})
+	w.emit(KVEvent{Pairs: pairs, Err: err, Lost: lost, At: w.at})
 }
 
 func samePairs(a, b map[string]Pair) bool {

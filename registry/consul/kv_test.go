@@ -204,7 +204,15 @@ func TestKeysOfARebornConsul(t *testing.T) {
 		if v := string(k.last.Load().Pairs[0].Value); v != "5" {
 			t.Errorf("a key that was written again still is %q", v)
 		}
-		k.want(t, "lb/canary/api lb/canary/web", ErrStateLost)
+		k.want(t, "lb/canary/api lb/canary/web", nil)
+		lost := k.last.Load().Lost
+		if err := lost["lb/canary/web"]; len(lost) != 1 || !errors.Is(err, ErrStateLost) {
+			t.Errorf("lost is %v, want lb/canary/web alone, as Consul lost its state", lost)
+		}
+		f.change(func() { delete(f.kv, "lb/canary/api") }) // a deletion since the loss is one
+		time.Sleep(2 * time.Second)
+		k.want(t, "lb/canary/web", ErrStateLost)
+		f.put("lb/canary/api", "6")
 		time.Sleep(10 * time.Minute)
 		k.want(t, "lb/canary/api", nil)
 	})
