@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
@@ -91,6 +92,25 @@ func TestWatchShowsUntilItsContextEnds(t *testing.T) {
 	})}
 	if code := a.main(ctx, []string{"canary", "status", "--watch"}); code != 0 || !strings.HasPrefix(talk.String(), "no canary documents") {
 		t.Errorf("code %d, %s", code, talk.String())
+	}
+}
+
+// Otherwise the end of whoever reads the log on standard output ends the balancer.
+func TestRunOutlivesTheReaderOfItsOutput(t *testing.T) {
+	err := untilSignal(t.Context(), hclog.NewNullLogger(), func(context.Context) error {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return err
+		}
+		defer w.Close()
+		r.Close()
+		if _, err = w.Write([]byte("line\n")); !errors.Is(err, syscall.EPIPE) || !signal.Ignored(syscall.SIGPIPE) {
+			t.Errorf("write: %v, SIGPIPE ignored: %t", err, signal.Ignored(syscall.SIGPIPE))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

@@ -230,10 +230,12 @@ func (a *app) devCommand() *cobra.Command {
 }
 
 // untilSignal runs serve until it returns. The first SIGINT or SIGTERM ends its
-// context; the second ends the wait for it.
+// context; the second ends the wait for it. Whoever reads our output may go: a
+// write then fails, and does not end the process.
 func untilSignal(ctx context.Context, log hclog.Logger, serve func(context.Context) error) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)

@@ -25,7 +25,7 @@ const bodyPatience = time.Second
 // clientSilence is how long a client may have kept its instance waiting for
 // the rest of its body before it is the client's fault that the instance gave
 // up: or a few clients that stop in the middle could have any instance ejected.
-const clientSilence = time.Second
+const clientSilence = 500 * time.Millisecond
 
 // request is the body of the client's request on its way to an instance. It is
 // sent by a goroutine of its own, so that a response may begin, and end, before
