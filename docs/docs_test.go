@@ -470,7 +470,7 @@ func TestAccessLogFields(t *testing.T) {
 		Client: netip.MustParseAddr("10.0.0.1"), Remote: netip.MustParseAddrPort("10.0.0.1:1"),
 		UserAgent: "u", Referer: "r", RequestID: "i",
 		Service: "web", Target: &route.Target{Addr: "10.0.0.2:80", ID: "web-1"}, Status: 502,
-		Class: proxy.Reset, FirstClass: proxy.Timeout, Attempts: 2, Err: errors.New("e"),
+		Class: proxy.Reset, FirstClass: proxy.Timeout, Attempts: 2, Panic: true, Err: errors.New("e"),
 	})
 	if err := json.Unmarshal(line, &fields); err != nil {
 		t.Fatal(err)

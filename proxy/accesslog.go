@@ -191,6 +191,9 @@ func appendJSONLine(b []byte, o *Outcome) []byte {
 		b = appendText(b, `,"arm":`, o.Arm.String())
 		b = appendText(b, `,"why":`, o.Why.String())
 	}
+	if o.Panic {
+		b = append(b, `,"panic":true`...)
+	}
 	if o.Target != nil {
 		b = appendText(b, `,"upstream":`, o.Target.Addr)
 		b = appendText(b, `,"instance":`, o.Target.ID)

@@ -231,6 +231,9 @@ func (c *Core) ResponseHeaders(h Header, d *Decision, upgrade string) {
 		h["X-Lb-Arm"] = []string{d.Arm.String()}
 		h["X-Lb-Why"] = []string{d.Why.String()}
 		h["X-Lb-Instance"] = []string{d.Target.ID}
+		if d.Panic {
+			h["X-Lb-Panic"] = []string{"1"}
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ type Metrics struct {
 	duration *prometheus.HistogramVec // service, arm
 	failures *prometheus.CounterVec   // service, arm, class
 	retries  *prometheus.CounterVec   // service
+	panics   *prometheus.CounterVec   // service
 	ejected  *prometheus.CounterVec   // service, class
 	vectors  []interface{ DeletePartialMatch(prometheus.Labels) int }
 	services readMostly[*serviceMetrics]
@@ -23,6 +24,7 @@ type Metrics struct {
 type serviceMetrics struct {
 	arms    [3]atomic.Pointer[armMetrics] // those that were seen
 	retries prometheus.Counter
+	panics  prometheus.Counter
 }
 
 type armMetrics struct {
@@ -45,6 +47,7 @@ func NewMetrics(r prometheus.Registerer, u *Upstreams, d *Drain, l *AccessLog) *
 	m := &Metrics{
 		requests: counter("lb_requests_total", "Requests answered, by the arm first chosen and the status that the client got.", "service", "arm", "code"),
 		failures: counter("lb_upstream_failures_total", "Failures of instances that requests met first or last, charged to the arm first chosen.", "service", "arm", "class"),
+		panics:   counter("lb_panic_requests_total", "Requests for which ejections, or Consul's critical, were ignored because too few instances were usable.", "service"),
 		retries:  counter("lb_retries_total", "Further instances that requests were sent to.", "service"),
 		ejected:  counter("lb_ejections_total", "Instances taken out for what was seen of them.", "service", "class"),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -53,8 +56,8 @@ func NewMetrics(r prometheus.Registerer, u *Upstreams, d *Drain, l *AccessLog) *
 			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100,
 		}, []string{"service", "arm"}),
 	}
-	m.vectors = []interface{ DeletePartialMatch(prometheus.Labels) int }{m.requests, m.duration, m.failures, m.retries, m.ejected}
-	r.MustRegister(m.requests, m.duration, m.failures, m.retries, m.ejected)
+	m.vectors = []interface{ DeletePartialMatch(prometheus.Labels) int }{m.requests, m.duration, m.failures, m.retries, m.panics, m.ejected}
+	r.MustRegister(m.requests, m.duration, m.failures, m.retries, m.panics, m.ejected)
 	if d != nil {
 		for k := range kindNames {
 			r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -80,7 +83,7 @@ func (m *Metrics) Observe(o *Outcome) {
 	s, ok := m.services.get(o.Service)
 	if !ok {
 		s = m.services.orMake(o.Service, func() *serviceMetrics {
-			return &serviceMetrics{retries: m.retries.WithLabelValues(o.Service)}
+			return &serviceMetrics{retries: m.retries.WithLabelValues(o.Service), panics: m.panics.WithLabelValues(o.Service)}
 		})
 	}
 	a := s.arms[o.Arm].Load()
@@ -90,6 +93,9 @@ func (m *Metrics) Observe(o *Outcome) {
 	}
 	m.code(a, o).Inc()
 	a.duration.Observe(o.Duration.Seconds())
+	if o.Panic {
+		s.panics.Inc()
+	}
 	if o.Attempts > 1 {
 		s.retries.Add(float64(o.Attempts - 1))
 		if o.FirstClass.Failed() {

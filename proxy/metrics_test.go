@@ -42,7 +42,7 @@ func TestMetrics(t *testing.T) {
 	o.Attempts, o.FirstClass = 3, ConnectError
 	m.Observe(&o)
 	m.Observe(&Outcome{Service: "web", Status: 502, Class: Reset, FirstClass: Timeout, Attempts: 2})
-	m.Observe(&Outcome{Service: "web", Status: 503, Class: Unavailable, FirstClass: Unavailable, Attempts: 1})
+	m.Observe(&Outcome{Service: "web", Status: 503, Class: Unavailable, FirstClass: Unavailable, Attempts: 1, Panic: true})
 	m.Observe(&Outcome{Status: 404, Class: NoTarget})
 	m.Observe(&Outcome{Status: 99999, Class: Answered})
 	m.Observe(&Outcome{Status: 0, Class: Answered})
@@ -65,6 +65,7 @@ lb_request_duration_seconds_sum{arm="canary",service="web"} 0.04
 lb_request_duration_seconds_count{arm="canary",service="web"} 2
 lb_request_duration_seconds_count{arm="stable",service=""} 3
 lb_request_duration_seconds_count{arm="stable",service="web"} 2
+lb_panic_requests_total{service="web"} 1
 lb_requests_in_flight{kind="stream"} 1
 lb_requests_total{arm="canary",code="200",service="web"} 2
 lb_requests_total{arm="stable",code="404",service=""} 1

@@ -50,6 +50,7 @@ type Outcome struct {
 	Service string        // "" when no route matched
 	Arm     route.ArmName // the arm first chosen: failures stay charged to it
 	Why     Why           // why that arm
+	Panic   bool          // too few instances were usable: ejections (or Consul's critical) were ignored
 	Target  *route.Target // the instance that answered, or was tried last; nil when none was
 	Route   *route.Route
 

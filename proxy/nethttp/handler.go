@@ -104,6 +104,7 @@ func (x *exchange) identify() {
 func (x *exchange) recordDecision() {
 	o, d := &x.out, &x.d
 	o.Route, o.Target, o.Arm, o.Why, o.Key, o.HasKey = d.Route, d.Target, d.Arm, d.Why, d.Key, d.HasKey
+	o.Panic = d.Panic
 	if d.Part != nil {
 		o.Service = d.Part.Service
 	}
