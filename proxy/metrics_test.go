@@ -61,11 +61,11 @@ func TestMetrics(t *testing.T) {
 lb_access_log_dropped_total 7
 lb_ejections_total{class="reset",service="web"} 1
 lb_instances_ejected 1
+lb_panic_requests_total{service="web"} 1
 lb_request_duration_seconds_sum{arm="canary",service="web"} 0.04
 lb_request_duration_seconds_count{arm="canary",service="web"} 2
 lb_request_duration_seconds_count{arm="stable",service=""} 3
 lb_request_duration_seconds_count{arm="stable",service="web"} 2
-lb_panic_requests_total{service="web"} 1
 lb_requests_in_flight{kind="stream"} 1
 lb_requests_total{arm="canary",code="200",service="web"} 2
 lb_requests_total{arm="stable",code="404",service=""} 1
