@@ -151,8 +151,12 @@ func TestAccessLogBlocked(t *testing.T) {
 			t.Errorf("%d dropped, %d bytes pending", l.Dropped(), len(l.pending))
 		}
 		cancel()
-		if err := <-done; err == nil || time.Since(start) > logPatience+logDelay {
+		before := l.Dropped()
+		if err := <-done; err != nil || time.Since(start) > logPatience+logDelay {
 			t.Errorf("a sink that hangs: %v after %v", err, time.Since(start))
+		}
+		if l.Dropped() == before {
+			t.Error("the lines that are lost at the end are not counted")
 		}
 		dropped := l.Dropped()
 		close(s.hang)
