@@ -95,6 +95,8 @@ func NewWithConfig(cfg *api.Config) (*Client, error) {
 		c.token = &tokenFile{path: own.TokenFile, token: own.Token}
 	}
 	own.HttpClient.Transport = &strict{next: rt, token: c.token}
+	// No API of Consul's redirects, and whoever is redirected to would get the token.
+	own.HttpClient.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return c, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -300,6 +301,34 @@ func TestTokenFileIsReadAgain(t *testing.T) {
 	c.token.checked = time.Time{}
 	if c.Get(t.Context(), "k"); got != "newer" {
 		t.Errorf("without the file: token %q", got)
+	}
+}
+
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	asked := make(chan string, 10)
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.Header.Get("X-Consul-Token")
+		fmt.Fprint(w, "[]")
+	}))
+	defer other.Close()
+	for _, status := range []int{301, 302, 307, 308} {
+		agent := httptest.NewServer(http.RedirectHandler(other.URL, status))
+		defer agent.Close()
+		path := filepath.Join(t.TempDir(), "token")
+		if err := os.WriteFile(path, []byte("secret"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := NewWithConfig(&api.Config{Address: agent.URL, TokenFile: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := c.Get(t.Context(), "k"); class(err) != ErrDecode {
+			t.Errorf("%d: read: %v", status, err)
+		}
+		c.Close()
+	}
+	if len(asked) > 0 {
+		t.Errorf("another server was asked, with the token %q", <-asked)
 	}
 }
 
