@@ -89,7 +89,9 @@ func viewServices(t *route.Table) map[string]*Service {
 		for _, p := range rt.Parts {
 			if v := out[p.Service]; v != nil {
 				v.Routes++
-				v.Canary = viewSplit(p.Split)
+				if v.Canary == nil && p.Split.Explicit {
+					v.Canary = viewSplit(p.Split, t.Effect(p.Service))
+				}
 			}
 		}
 	}
@@ -154,35 +156,56 @@ func (s *Server) problems(w http.ResponseWriter, _ *http.Request) {
 	answer(w, out)
 }
 
+// Canaries is what is known of all documents.
+type Canaries struct {
+	canary.Status
+	Services []CanaryStatus `json:"services"`
+}
+
+// CanaryStatus is what is in force for one service. Once the table in use has
+// it, a tenth of a second after the document at most, Effective and Because
+// tell what the table makes of it.
+type CanaryStatus struct {
+	canary.ServiceStatus
+	InTable  bool     `json:"in_table"`
+	Warnings []string `json:"warnings,omitempty"` // selectors that no instance answers to
+}
+
 func (s *Server) canaries(w http.ResponseWriter, _ *http.Request) {
-	out := canary.Status{Services: []canary.ServiceStatus{}}
+	out := Canaries{Services: []CanaryStatus{}}
 	if s.Canary != nil {
-		out = s.Canary.Status()
+		t := s.table()
+		out.Status = s.Canary.Status()
+		for _, c := range out.Status.Services {
+			out.Services = append(out.Services, viewCanary(t, c))
+		}
 	}
 	answer(w, out)
 }
 
-// CanaryStatus is what is in force for one service, and whether the table in
-// use has it: a new table follows a document within a tenth of a second.
-type CanaryStatus struct {
-	canary.ServiceStatus
-	InTable bool `json:"in_table"`
+func viewCanary(t *route.Table, c canary.ServiceStatus) CanaryStatus {
+	sp := t.Splits().For(c.Service)
+	if t == nil || sp.DocHash != c.Hash || sp.Ratio != c.Effective || c.LastGood != 0 && sp.Index != c.LastGood {
+		return CanaryStatus{ServiceStatus: c}
+	}
+	e := t.Effect(c.Service)
+	c.Effective, c.Because = e.Ratio, both(c.Because, e.Because)
+	return CanaryStatus{c, true, e.Warnings}
 }
 
-func (s *Server) inTable(service string, c canary.ServiceStatus) bool {
-	t := s.table()
-	if t == nil {
-		return false
+// both joins two reasons of which each may be missing.
+func both(a, b string) string {
+	if a != "" && b != "" {
+		return a + "; " + b
 	}
-	sp := t.Splits().For(service)
-	return sp.DocHash == c.Hash && sp.Ratio == c.Effective && (c.LastGood == 0 || sp.Index == c.LastGood)
+	return a + b
 }
 
 func (s *Server) canary(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("service")
 	if s.Canary != nil {
 		if c, ok := s.Canary.ServiceStatus(name); ok {
-			answer(w, CanaryStatus{c, s.inTable(name, c)})
+			answer(w, viewCanary(s.table(), c))
 			return
 		}
 	}

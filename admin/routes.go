@@ -24,7 +24,7 @@ type Part struct {
 
 // Split is how a canary document divides a part.
 type Split struct {
-	Ratio   float64 `json:"ratio"`             // in force
+	Ratio   float64 `json:"ratio"`             // in force, after the guards
 	Wanted  float64 `json:"wanted"`            // as the document asks
 	Because string  `json:"because,omitempty"` // why they differ
 	Index   uint64  `json:"index"`             // of the document
@@ -69,7 +69,7 @@ func (s *Server) tableRoutes() func(yield func(*route.Route) bool) {
 }
 
 func viewPart(p *route.Part) Part {
-	out := Part{Service: p.Service, Share: p.Share, Canary: viewSplit(p.Split), Targets: []Target{}}
+	out := Part{Service: p.Service, Share: p.Share, Canary: viewSplit(p.Split, p.Effect()), Targets: []Target{}}
 	arms := p.Shares()
 	for name := range p.Arms {
 		arm := &p.Arms[name]
@@ -88,11 +88,11 @@ func viewTarget(t *route.Target, arm route.ArmName, ready bool, share float64) T
 }
 
 // viewSplit leaves out everything secret, such as the key of the sticky hash.
-func viewSplit(s *route.Split) *Split {
+func viewSplit(s *route.Split, e route.Effect) *Split {
 	if s == nil || !s.Explicit {
 		return nil
 	}
-	return &Split{s.Ratio, s.Wanted, s.Because, s.Index, s.DocHash}
+	return &Split{e.Ratio, s.Wanted, both(s.Because, e.Because), s.Index, s.DocHash}
 }
 
 // options returns what the target's tag says after its host and path.

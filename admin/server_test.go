@@ -96,6 +96,17 @@ func full(t *testing.T) *Server {
 	}
 }
 
+// guarded is full with a document whose guards and selectors change its effect.
+func guarded(t *testing.T) *Server {
+	s := full(t)
+	table := new(route.Builder).Build(s.Table().Snapshot(), route.Splits{ByService: map[string]*route.Split{"web": {
+		Service: "web", Explicit: true, Ratio: 0.25, Wanted: 0.25, MinHealthy: 2, Backup: route.Selector{Tag: "spare"},
+		Index: 4718, DocHash: "0123456789abcdef",
+	}}})
+	s.Table = func() *route.Table { return table }
+	return s
+}
+
 func get(h http.Handler, target string, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(http.MethodGet, "http://127.0.0.1"+target, nil)
 	for i := 0; i < len(header); i += 2 {
@@ -131,6 +142,9 @@ func TestGolden(t *testing.T) {
 	show(full, "full", "/api/v1/routes?service=none")
 	show(full, "full", "/api/v1/services/none")
 	show(full, "full", "/api/v1/canary/none")
+	show(guarded(t).Handler(), "guarded", "/api/v1/canary")
+	show(guarded(t).Handler(), "guarded", "/api/v1/canary/web")
+	show(guarded(t).Handler(), "guarded", "/api/v1/services")
 	show(full, "full", "/api/routes?raw")
 	show(full, "full", "/api/routes?pretty")
 	show(empty, "empty", "/api/routes?raw")

@@ -217,6 +217,9 @@ func (a *app) applied(ctx context.Context, lb *adminAPI, service, key string, in
 			return nil
 		case st.Source == key && st.LastGood >= index && st.InTable:
 			fmt.Fprintf(a.out, "applied by the balancer at %s after %d ms: %s\n", lb.addr, time.Since(start).Milliseconds(), inForce(st.ServiceStatus))
+			for _, w := range st.Warnings {
+				fmt.Fprintln(a.err, "warning:", w)
+			}
 			return nil
 		case st.Waits != nil && st.Index >= index:
 			fmt.Fprintf(a.err, "note: update_rate holds it back until %s\n", st.Waits.Format(time.TimeOnly))
@@ -345,10 +348,10 @@ func (a *app) canaryStatus(ctx context.Context, lb *adminAPI, args []string, asJ
 	if asJSON {
 		return a.json(raw)
 	}
-	var all canary.Status
+	var all admin.Canaries
 	var err error
 	if len(args) == 1 {
-		all.Services = make([]canary.ServiceStatus, 1)
+		all.Services = make([]admin.CanaryStatus, 1)
 		err = json.Unmarshal(raw, &all.Services[0])
 	} else {
 		err = json.Unmarshal(raw, &all)
@@ -373,8 +376,11 @@ func (a *app) canaryStatus(ctx context.Context, lb *adminAPI, args []string, asJ
 }
 
 // printStatus writes one document's state and the arms of its service.
-func printStatus(w io.Writer, st canary.ServiceStatus, routes []admin.Route) {
-	fmt.Fprintf(w, "%s  %s\n", cmp.Or(st.Service, "(all others)"), inForce(st))
+func printStatus(w io.Writer, st admin.CanaryStatus, routes []admin.Route) {
+	fmt.Fprintf(w, "%s  %s\n", cmp.Or(st.Service, "(all others)"), inForce(st.ServiceStatus))
+	for _, warning := range st.Warnings {
+		fmt.Fprintf(w, "  ! %s\n", warning)
+	}
 	if st.Error != nil {
 		fmt.Fprintf(w, "  ! document at index %d is refused, still using %d\n    %s\n", st.Index, st.LastGood, st.Error)
 	}

@@ -125,10 +125,11 @@ func demoTable(docs documents) func() *route.Table {
 		splits := map[string]*route.Split{"web": {Service: "web", Explicit: true, Ratio: 0.25, MinHealthy: 1}}
 		for _, service := range []string{"web", "shop"} {
 			if st, ok := docs.ServiceStatus(service); ok {
-				splits[service] = &route.Split{
-					Service: service, Explicit: true, MinHealthy: 1,
-					Ratio: st.Effective, Wanted: st.Wanted, Index: st.LastGood, DocHash: st.Hash,
+				doc, _ := canary.Parse(st.Key, st.Document)
+				if doc == nil {
+					doc = &canary.Document{}
 				}
+				splits[service] = canary.Compile(doc, canary.Applied{Service: service, Index: st.LastGood, Hash: st.Hash, Ratio: st.Effective})
 			}
 		}
 		var b route.Builder

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"serin/admin"
+	"serin/route"
 )
 
 // state is the balancer's answer to probes. It is ready when the first full
@@ -63,7 +64,40 @@ func (b *balancer) warnings() (out []string) {
 		}
 		out = append(out, "the catalog may be out of date: "+orWaiting(why))
 	}
-	return append(out, b.canaries.Problems()...)
+	return append(append(out, b.canaries.Problems()...), emptyArms(b.loop.Table())...)
+}
+
+// emptyArms are the warnings of the documents in the table, as many as a
+// person reads: the log and /api/v1/problems have all.
+func emptyArms(table *route.Table) (out []string) {
+	for _, service := range documented(table) {
+		out = append(out, table.Effect(service).Warnings...)
+	}
+	const most = 10
+	if more := len(out) - most; more > 0 {
+		out = append(out[:most], fmt.Sprintf("and %d more arms are empty: see /api/v1/problems", more))
+	}
+	return out
+}
+
+// sharesInForce is what the table makes of each document in it.
+func sharesInForce(table *route.Table) map[string]float64 {
+	shares := map[string]float64{}
+	for _, service := range documented(table) {
+		shares[service] = table.Effect(service).Ratio
+	}
+	return shares
+}
+
+// documented lists the services that have a document in the table, "" for the
+// one of all others.
+func documented(table *route.Table) []string {
+	splits := table.Splits()
+	names := slices.Sorted(maps.Keys(splits.ByService))
+	if splits.Default != nil {
+		names = append(names, "")
+	}
+	return names
 }
 
 // adminServer is what looks into b.

@@ -198,6 +198,7 @@ func (b *balancer) published(old, table *route.Table, _ route.Changes) {
 			b.core.Budget.Forget(svc.Name)
 		}
 	}
+	b.canaries.Metrics.InForce(sharesInForce(table))
 }
 
 // observe is told every request's outcome.
