@@ -67,11 +67,15 @@ func (b *balancer) warnings() (out []string) {
 	return append(append(out, b.canaries.Problems()...), emptyArms(b.loop.Table())...)
 }
 
-// emptyArms are the warnings of the documents in the table, as many as a
-// person reads: the log and /api/v1/problems have all.
+// emptyArms are the selectors of documents that no instance matches, as many as
+// a person reads: the log and /api/v1/problems have all. A document without
+// selectors that waits for its first canary, or outlives its last, is ordinary:
+// it must not turn the checks of all balancers to warning.
 func emptyArms(table *route.Table) (out []string) {
 	for _, service := range documented(table) {
-		out = append(out, table.Effect(service).Warnings...)
+		if sp := table.Splits().For(service); !sp.Canary.IsZero() || !sp.Stable.IsZero() || !sp.Backup.IsZero() {
+			out = append(out, table.Effect(service).Warnings...)
+		}
 	}
 	const most = 10
 	if more := len(out) - most; more > 0 {

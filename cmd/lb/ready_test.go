@@ -57,6 +57,10 @@ func TestEmptyArms(t *testing.T) {
 	own := &route.Split{Service: "s0", Explicit: true, Ratio: 0.5, Canary: route.Selector{Tag: "v8"}}
 	f(nil, 0, "")
 	f(tableOf(2, nil, nil), 0, "")
+	waits := new(route.Builder).Build(registry.New(&registry.Service{Name: "s0", Instances: []registry.Instance{
+		{Service: "s0", ID: "a", Addr: "10.0.0.1:80", Ready: true, Tags: []string{"urlprefix-/"}},
+	}}), route.Splits{ByService: map[string]*route.Split{"s0": {Service: "s0", Explicit: true, Ratio: 0.5}}})
+	f(waits, 0, "") // for its first canary
 	f(tableOf(1, own, nil), 1, `s0: the canary arm is empty: no instance of the service has tag "v8"`)
 	f(tableOf(2, own, v9), 2, `s1: the stable arm is empty: no instance of the service has tag "v9"`)
 	f(tableOf(10, nil, v9), 10, `s9: the stable arm is empty: no instance of the service has tag "v9"`)
