@@ -147,16 +147,22 @@ func TestAccessLogBlocked(t *testing.T) {
 		if waited := time.Since(start); waited > 0 {
 			t.Errorf("requests waited %v for the log", waited)
 		}
-		if l.Dropped() == 0 || len(l.pending) > logPending {
-			t.Errorf("%d dropped, %d bytes pending", l.Dropped(), len(l.pending))
+		l.mu.Lock()
+		pending := len(l.pending)
+		l.mu.Unlock()
+		if l.Dropped() == 0 || pending > logPending {
+			t.Errorf("%d dropped, %d bytes pending", l.Dropped(), pending)
 		}
-		cancel()
+		time.Sleep(logDelay) // until the sink hangs
+		synctest.Wait()
+		l.Log(exampleOutcome())
 		before := l.Dropped()
+		cancel()
 		if err := <-done; err != nil || time.Since(start) > logPatience+logDelay {
 			t.Errorf("a sink that hangs: %v after %v", err, time.Since(start))
 		}
-		if l.Dropped() == before {
-			t.Error("the lines that are lost at the end are not counted")
+		if lost := l.Dropped() - before; lost != 1 {
+			t.Errorf("%d lines are lost at the end, want 1", lost)
 		}
 		dropped := l.Dropped()
 		close(s.hang)
