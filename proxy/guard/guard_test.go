@@ -460,3 +460,35 @@ func FuzzGuard(f *testing.F) {
 		}
 	})
 }
+
+func TestCheck(t *testing.T) {
+	f := func(method, uri, host string, header http.Header, want int) {
+		t.Helper()
+		got := 0
+		if bad := (Options{}).Check(&http.Request{Method: method, RequestURI: uri, Host: host, Header: header}); bad != nil {
+			got = bad.Status
+		}
+		if got != want {
+			t.Errorf("%s %.40q at %.40q: got %d, want %d", method, uri, host, got, want)
+		}
+	}
+	f("GET", "/%41?%zz", "a:0", http.Header{"Host": {"a:0"}, "X": {"", strings.Repeat("a", 16<<10-3)}}, 0)
+	f("OPTIONS", "*", "[::1]:80", nil, 0)
+	f("GET", "*", "a", nil, 400)
+	f("GET", "", "a", nil, 400)
+	f("GET", "http://a/", "a", nil, 400)
+	f("GET", "/%zz", "a", nil, 400)
+	f("GET", "/a b", "a", nil, 400)
+	f("", "/", "a", nil, 400)
+	f("G T", "/", "a", nil, 400)
+	f("GET", "/", "", nil, 400)
+	f("GET", "/", "a", http.Header{"Host": {"b"}}, 400)
+	f("GET", "/", "a", http.Header{"Host": {"a", "a"}}, 400)
+	f("GET", "/"+strings.Repeat("a", 8<<10-14), "a", nil, 0)
+	f("GET", "/"+strings.Repeat("a", 8<<10-13), "a", nil, 414)
+	f("GET", "/", "a", http.Header{"X": {strings.Repeat("a", 16<<10-2)}}, 431)
+	f("GET", "/", "a", http.Header{strings.Repeat("X", 257): {""}}, 431)
+	f("GET", "/", "a", http.Header{"X": make([]string, 101)}, 431)
+	f("GET", "/", "a", http.Header{"A": {strings.Repeat("a", 16000)}, "B": {strings.Repeat("a", 16000)},
+		"C": {strings.Repeat("a", 16000)}, "D": {strings.Repeat("a", 16000)}, "E": {strings.Repeat("a", 1600)}}, 431)
+}

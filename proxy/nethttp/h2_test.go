@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +24,7 @@ func (l *lab) h2() *http.Client {
 	protocols.SetUnencryptedHTTP2(true)
 	tr := &http.Transport{Protocols: &protocols, DisableCompression: true}
 	l.t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr, Timeout: time.Minute}
+	return &http.Client{Transport: tr, Timeout: 2 * patience}
 }
 
 func TestH2(t *testing.T) {
@@ -206,12 +207,46 @@ func TestH2Refusals(t *testing.T) { // G1, S11, S12
 	f("400", base("GET", "/", "a", "transfer-encoding", "chunked")...)
 	f("400", base("GET", "/", "a", "connection", "close")...)
 	f("400", base("GET", "/", "a", "te", "chunked")...)
+	f("400", base("GET", "*", "a")...)
+	f("400", base("GET", "/", "a:65536")...)
+	f("400", base("GET", "/", strings.Repeat("a", 256))...)
+	f("431", base("GET", "/", "a", "x", strings.Repeat("a", 17000))...)
+	f("431", base("GET", "/", "a", strings.Repeat("x", 257), "a")...)
 	f("414", base("GET", "/"+strings.Repeat("a", 9000), "a")...)
 	f("431", base("GET", "/", "a", strings.Split(strings.Repeat("x,y,", 101)+"x,y", ",")...)...)
 	f("PROTOCOL_ERROR", ":method", "GET", ":scheme", "http://x/?", ":path", "/", ":authority", "a")
 	if len(contacted) > 0 {
 		t.Errorf("an instance was contacted: %q", <-contacted)
 	}
+}
+
+// HTTP/2 is judged as HTTP/1.1 is.
+func TestVersionsAgree(t *testing.T) {
+	l := lb(t, "", nil, answering(t, ok, nil))
+	f := func(method, target, host, name, value string) {
+		t.Helper()
+		r, _ := l.ask(method + " " + target + " HTTP/1.1\r\nHost: " + host + "\r\n" + name + ": " + value + "\r\n\r\n")
+		fr := l.framer()
+		defer fr.Close()
+		fr.request(1, true, ":method", method, ":scheme", "http", ":path", target, ":authority", host, name, value)
+		if got := fr.answer(1); got != strconv.Itoa(r.StatusCode) {
+			t.Errorf("%s %.40q at %.40q with %.40q: HTTP/1.1 %d, HTTP/2 %s", method, target, host, name+": "+value, r.StatusCode, got)
+		}
+	}
+	long := func(n int) string { return strings.Repeat("a", n) }
+	f("GET", "/", "a", "x", "y")
+	for _, host := range []string{"a:0", "a:65535", "a:65536", "a:", "a_b", "[::1]:80", "[::1", "[1.2.3.4]", long(255), long(256)} {
+		f("GET", "/", host, "x", "y")
+	}
+	for _, target := range []string{"/%41", "/?%zz", "/" + long(8<<10-14), "/" + long(8<<10-13)} {
+		f("GET", target, "a", "x", "y")
+	}
+	f("OPTIONS", "*", "a", "x", "y")
+	f("GET", "*", "a", "x", "y")
+	f("GET", "/", "a", "x", long(16<<10-3))
+	f("GET", "/", "a", "x", long(16<<10-2))
+	f("GET", "/", "a", long(256), "y")
+	f("GET", "/", "a", long(257), "y")
 }
 
 func TestH2LengthMismatchIsTheClientsFault(t *testing.T) {

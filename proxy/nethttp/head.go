@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"serin/proxy/guard"
 )
 
 // malformed is the error of a response that is no HTTP, or one that other
@@ -62,7 +64,7 @@ func parseReply(text, method string, h http.Header) (reply, error) {
 	values := make([]string, strings.Count(text, "\n"))
 	for line, text = cutLine(text); line != ""; line, text = cutLine(text) {
 		name, value, ok := strings.Cut(line, ":")
-		if !ok || !isToken(name) {
+		if !ok || !guard.Token(name) {
 			return r, wrong("the header line %.64q has no name", line)
 		}
 		if value = strings.Trim(value, " \t"); !isValue(value) {

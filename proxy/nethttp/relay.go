@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"serin/proxy"
+	"serin/proxy/guard"
 )
 
 // relay copies the response, whose head is in x.reply and the client's header,
@@ -199,7 +200,7 @@ func (x *exchange) trailers(br *bufio.Reader) error {
 			return nil
 		}
 		name, value, ok := strings.Cut(text, ":")
-		if value = strings.Trim(value, " \t"); !ok || !isToken(name) || !isValue(value) {
+		if value = strings.Trim(value, " \t"); !ok || !guard.Token(name) || !isValue(value) {
 			return wrong("the trailer %.64q is none", text)
 		}
 		if name = textproto.CanonicalMIMEHeaderKey(name); !trailable(name) {
@@ -221,5 +222,5 @@ func trailable(name string) bool {
 		"Retry-After", "Vary", "Age", "Authorization", "Set-Cookie", "Www-Authenticate":
 		return false
 	}
-	return isToken(name) && !strings.HasPrefix(name, "Proxy-") && !strings.HasPrefix(name, "X-Forwarded-")
+	return guard.Token(name) && !strings.HasPrefix(name, "Proxy-") && !strings.HasPrefix(name, "X-Forwarded-")
 }

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/textproto"
-	"strconv"
 	"strings"
 
 	"serin/proxy"
@@ -93,8 +92,8 @@ func wantsWebSocket(r *http.Request) bool {
 }
 
 // refusal says why a request is not served at all; zero is served. What an
-// HTTP/1 request may look like is the guard's business, and what stands below
-// for HTTP/2 are the guard's rules: an instance gets HTTP/1.1 either way.
+// HTTP/1 request may look like is the guard's business, and one of HTTP/2 is
+// judged by its rules too: an instance gets HTTP/1.1 either way.
 func (x *exchange) refusal() (status int, reason string) {
 	r := x.r
 	if rejected, ok := x.c.Rejection(r.RequestURI); ok {
@@ -110,71 +109,10 @@ func (x *exchange) refusal() (status int, reason string) {
 	case r.ProtoMajor == 1:
 		return 0, ""
 	}
-	l := &x.s.limits
-	count := 0
-	for _, v := range r.Header {
-		count += len(v)
-	}
-	own := r.Header["Host"]
-	switch {
-	case len(r.RequestURI) > l.RequestLine:
-		return http.StatusRequestURITooLong, "the request target is too long"
-	case count > l.HeaderCount:
-		return http.StatusRequestHeaderFieldsTooLarge, "too many header fields"
-	case !isToken(r.Method):
-		return http.StatusBadRequest, "the method is not a token"
-	case !isTarget(r.RequestURI):
-		return http.StatusBadRequest, "the request target holds characters that it must not"
-	case !isAuthority(r.Host) || len(own) > 1 || len(own) == 1 && own[0] != r.Host:
-		return http.StatusBadRequest, "the authority is missing, malformed, or another one than Host"
+	if bad := x.s.guard.Check(r); bad != nil {
+		return bad.Status, bad.Reason
 	}
 	return 0, ""
-}
-
-// isToken reports whether s is a token (RFC 9110, 5.6.2).
-func isToken(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; !isAlnum(c) && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
-			return false
-		}
-	}
-	return s != ""
-}
-
-func isAlnum(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-}
-
-func isTarget(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f || c == '#' || c == '\\' {
-			return false
-		}
-	}
-	return s == "*" || strings.HasPrefix(s, "/")
-}
-
-// isAuthority reports whether s is a host with an optional port and nothing else.
-func isAuthority(s string) bool {
-	host, port, hasPort := s, "", false
-	if end := strings.IndexByte(s, ']'); strings.HasPrefix(s, "[") && end > 0 {
-		a, err := netip.ParseAddr(s[1:end])
-		if err != nil || !a.Is6() || a.Zone() != "" || end+1 < len(s) && s[end+1] != ':' {
-			return false
-		}
-		host, port, hasPort = "v6", strings.TrimPrefix(s[end+1:], ":"), end+1 < len(s)
-	} else {
-		host, port, hasPort = strings.Cut(s, ":")
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); hasPort && (err != nil || n == 0) {
-		return false
-	}
-	for i := range len(host) {
-		if c := host[i]; !isAlnum(c) && c != '-' && c != '.' && c != '_' {
-			return false
-		}
-	}
-	return host != ""
 }
 
 var _ proxy.Request = (*exchange)(nil)
