@@ -1,6 +1,7 @@
 package nethttp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,16 +43,17 @@ func (x *exchange) forward() {
 // to go.
 func (x *exchange) prepare() {
 	r := x.r
-	prefix := stripped(x.path, x.d.Target.Options)
 	f := proxy.Forwarding{
 		Remote: x.c.remote, Local: x.c.local, TLS: r.TLS, Proto: r.Proto, Host: r.Host,
-		Client: x.out.Client, RequestID: x.out.RequestID, Prefix: prefix, StripCookie: x.d.Strip,
+		Client: x.out.Client, RequestID: x.out.RequestID, StripCookie: x.d.Strip,
 	}
 	if x.upgrade = wantsWebSocket(r); x.upgrade {
 		f.Upgrade = "websocket"
 	}
 	x.retriable = x.idempotent() && x.body.small(x.s.limits.ReplayBody) && x.s.Core.Settings.Attempts != 1
+	x.left = x.s.timeouts.ResponseHeader
 	x.s.Core.ForwardHeaders(r.Header, f)
+	x.prefix = r.Header.Get("X-Forwarded-Prefix")
 	x.unwatch = context.AfterFunc(r.Context(), x.interrupt)
 }
 
@@ -59,13 +61,30 @@ func (x *exchange) idempotent() bool {
 	return proxy.Idempotent(x.r.Method) || len(x.r.Header["Idempotency-Key"]) > 0
 }
 
-// headTimeout is the longest wait for the response's head. A retriable request
-// gets half of it, so that a second instance has the other half.
+// headTimeout begins the wait for the response's head and returns how long it
+// may be. All waits of a request have Timeouts.ResponseHeader together.
 func (x *exchange) headTimeout() time.Duration {
-	if x.retriable {
-		return x.s.timeouts.ResponseHeader / 2
+	x.waiting = time.Now()
+	if !x.retriable {
+		return x.left
 	}
-	return x.s.timeouts.ResponseHeader
+	return share(x.left, x.out.Attempts, cmp.Or(x.s.Core.Settings.Attempts, 3))
+}
+
+// share returns what an attempt gets of the time that is left: half, so that
+// the next has some too, and the last one all.
+func share(left time.Duration, attempt, attempts int) time.Duration {
+	if attempt >= attempts {
+		return left
+	}
+	return left / 2
+}
+
+// waited takes the wait that failed off what is left; 0 would be no limit.
+func (x *exchange) waited() {
+	if x.left > 0 && !x.waiting.IsZero() {
+		x.left = max(x.left-time.Since(x.waiting), time.Millisecond)
+	}
 }
 
 // attempt sends the request to the target and reads the head of its response,
@@ -85,7 +104,10 @@ func (x *exchange) attempt() (f fault, sent bool) {
 			fresh = true
 			var err error
 			if l, err = x.s.pool.dial(x.r.Context(), s); err != nil {
-				return x.dialFault(err), false
+				if f, ok := x.ended(); ok {
+					return f, false
+				}
+				return dialFault(t.Addr, err), false
 			}
 		}
 		x.use(l)
@@ -99,19 +121,31 @@ func (x *exchange) attempt() (f fault, sent bool) {
 			return fault{}, sent
 		}
 		f := x.faultOf(err, l)
+		x.waited()
 		x.drop()
 		clear(x.w.Header())
-		if fresh || f.class != proxy.Reset || x.reply.status != 0 || sent && !(x.idempotent() && x.body.replayable()) {
+		if fresh || f.class != proxy.Reset || x.reply.status != 0 {
 			return f, sent
 		}
 		s.foundClosed(l, start)
+		if sent {
+			s.reuseFailed(start)
+		}
+		if sent && !(x.idempotent() && x.body.replayable()) {
+			return f, sent
+		}
 	}
 }
 
 // send writes the request's head, with the body behind it if that is at hand,
 // and otherwise starts to send the body.
 func (x *exchange) send(l *link) (sent bool, err error) {
-	x.reply = reply{}
+	x.reply, x.waiting = reply{}, time.Time{}
+	if prefix := x.prefix + stripped(x.path, x.d.Target.Options); prefix != "" {
+		x.r.Header["X-Forwarded-Prefix"] = []string{prefix}
+	} else {
+		delete(x.r.Header, "X-Forwarded-Prefix") // of an attempt before
+	}
 	b := &x.body
 	path := rewrite(x.path, x.d.Target.Options)
 	if b.exists {
@@ -163,16 +197,14 @@ func (x *exchange) receive(l *link) (err error) {
 	}
 }
 
-// dialFault says what a failed dial means: only what the instance caused is
-// charged to it.
-func (x *exchange) dialFault(err error) fault {
-	if f, ok := x.ended(); ok {
-		return f
-	}
+// dialFault says what a failed dial means: what this machine lacks is not
+// charged to the instance.
+func dialFault(addr string, err error) fault {
+	err = fmt.Errorf("connect to %s: %w", addr, err)
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.EADDRNOTAVAIL) {
-		return fault{proxy.Answered, http.StatusServiceUnavailable, fmt.Errorf("connect to %s: %w", x.d.Target.Addr, err)}
+		return fault{proxy.Answered, http.StatusServiceUnavailable, err}
 	}
-	return fault{class: proxy.ConnectError, err: fmt.Errorf("connect to %s: %w", x.d.Target.Addr, err)}
+	return fault{class: proxy.ConnectError, err: err}
 }
 
 // faultOf says what an error on l means: the client's fault, or its going,

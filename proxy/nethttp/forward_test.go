@@ -2,14 +2,18 @@ package nethttp
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"serin/proxy"
+	"serin/route"
 )
 
 // line returns the first line of a request on the wire.
@@ -75,6 +79,75 @@ func TestPathAndHostOptions(t *testing.T) {
 	f("strip=/api prepend=/p", "/api/a", "/p/a", "web.test")
 	f("host=other.test", "/", "/", "other.test")
 	f("host=dst", "/", "/", "dst")
+}
+
+// Another instance of the service may strip another prefix.
+func TestPrefixIsTheTargets(t *testing.T) {
+	got := make(chan string, 2)
+	resets := origin(t, func(c net.Conn, br *bufio.Reader) {
+		req, _ := readRequest(br)
+		got <- req
+	})
+	f := func(first, second, want string) {
+		t.Helper()
+		l := lb(t, "", nil, resets, answering(t, ok, got))
+		table := l.Core.Table()
+		for target := range table.Targets() {
+			target.Options = &route.Options{Strip: second}
+			if target.Addr == resets {
+				target.Options = &route.Options{Strip: first}
+			}
+		}
+		for range 2 { // whichever instance is chosen first
+			l.ask(get("/a/b"))
+			g := <-got
+			if l.outcome().Attempts == 2 {
+				g = <-got
+			}
+			if p := head(g, "X-Forwarded-Prefix"); p != want {
+				t.Errorf("strip=%s, then strip=%s: prefix %q, want %q", first, second, p, want)
+			}
+		}
+	}
+	f("/a", "/a/b", "/a/b")
+	f("/a", "", "-")
+	f("", "/a", "/a")
+}
+
+func TestDialFault(t *testing.T) {
+	f := func(err error, class proxy.Class, status int) {
+		t.Helper()
+		got := dialFault("10.0.0.1:80", err)
+		if got.class != class || got.status != status || !errors.Is(got.err, err) || !strings.Contains(got.err.Error(), "10.0.0.1:80") {
+			t.Errorf("%v: got %s %d %v, want %s %d", err, got.class, got.status, got.err, class, status)
+		}
+	}
+	dial := func(call string, e syscall.Errno) error {
+		return &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError(call, e)}
+	}
+	f(dial("socket", syscall.EMFILE), proxy.Answered, 503)
+	f(dial("socket", syscall.ENFILE), proxy.Answered, 503)
+	f(dial("connect", syscall.EADDRNOTAVAIL), proxy.Answered, 503)
+	f(dial("connect", syscall.ECONNREFUSED), proxy.ConnectError, 0)
+	f(dial("connect", syscall.EHOSTUNREACH), proxy.ConnectError, 0)
+	f(os.ErrDeadlineExceeded, proxy.ConnectError, 0)
+	f(errors.New("tls: handshake failure"), proxy.ConnectError, 0)
+}
+
+func TestShare(t *testing.T) {
+	f := func(left time.Duration, attempt, attempts int, want time.Duration) {
+		t.Helper()
+		if got := share(left, attempt, attempts); got != want {
+			t.Errorf("attempt %d of %d, %v left: got %v, want %v", attempt, attempts, left, got, want)
+		}
+	}
+	const s = time.Second
+	f(8*s, 1, 3, 4*s)
+	f(4*s, 2, 3, 2*s)
+	f(2*s, 3, 3, 2*s)
+	f(4*s, 2, 2, 4*s)
+	f(8*s, 1, 1, 8*s)
+	f(0, 1, 3, 0) // no limit
 }
 
 func TestRequestHeader(t *testing.T) {
@@ -531,6 +604,15 @@ func TestTimeouts(t *testing.T) {
 			}
 		}
 	})
+	t.Run("all tries together", func(t *testing.T) {
+		limit := 400 * time.Millisecond
+		l := lb(t, "", func(s *Server) { s.Core.Timeouts.ResponseHeader = limit }, silent(""), silent(""), silent(""))
+		start := time.Now()
+		r, _ := l.ask(get("/"))
+		if o, d := l.outcome(), time.Since(start); r.StatusCode != 504 || o.Attempts != 3 || d < limit || d > limit+limit/4 {
+			t.Errorf("got %d after %d attempts in %v", r.StatusCode, o.Attempts, d)
+		}
+	})
 	t.Run("body", func(t *testing.T) { // F22
 		l := lb(t, "", short, silent("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"))
 		c := l.dial()
@@ -598,7 +680,7 @@ func TestPanicIsContained(t *testing.T) { // F43
 
 func TestNoRouteAndNoInstance(t *testing.T) {
 	l := lb(t, "", nil)
-	if r, body := l.ask(get("/")); r.StatusCode != 404 && r.StatusCode != 503 || body == "" {
+	if r, body := l.ask(get("/")); r.StatusCode != 404 && r.StatusCode != 503 || len(body) < 2 || !strings.HasSuffix(body, "\n") {
 		t.Errorf("got %d %q", r.StatusCode, body)
 	}
 	if o := l.outcome(); o.Class != proxy.NoTarget || o.Target != nil {

@@ -29,6 +29,9 @@ type exchange struct {
 	abort       bool            // end so that the client sees that its response is not whole
 	upgrade     bool            // a WebSocket is asked for
 	retriable   bool            // another attempt would be allowed after a time-out
+	left        time.Duration   // for the waits for the response's head, of all attempts
+	waiting     time.Time       // when the attempt's wait began; zero before
+	prefix      string          // X-Forwarded-Prefix without what the target strips
 	unwatch     func() bool     // ends the watch for the request's context; nil when there is none
 
 	rc       http.ResponseController
@@ -87,8 +90,6 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	x.body.begin(x)
 	if r.ProtoMajor == 2 {
 		x.c.h2.Store(true)
-	} else if x.body.exists {
-		_ = x.rc.EnableFullDuplex() // or an early response waits for the whole upload
 	}
 	return x
 }
@@ -204,8 +205,9 @@ func (x *exchange) answer(status int, body string, retryAfter int, location stri
 		h.Set("Location", location)
 	}
 	if body == "" {
-		body = strconv.Itoa(status) + " " + http.StatusText(status) + "\n"
+		body = strconv.Itoa(status) + " " + http.StatusText(status)
 	}
+	body += "\n"
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
@@ -218,7 +220,9 @@ func (x *exchange) answer(status int, body string, retryAfter int, location stri
 
 // writeHead hands the final head to net/http, with Connection: close where the
 // connection is not to be used again: when the server stops (HTTP/2 then sends
-// GOAWAY), or part of an HTTP/1 request's body is unread.
+// GOAWAY), or part of an HTTP/1 request's body is unread. The latter also makes
+// net/http send the head at once, without reading the rest of the body first:
+// its EnableFullDuplex is for connections that are kept.
 func (x *exchange) writeHead(status int, last bool) {
 	if x.r.ProtoMajor == 1 && x.body.exists && !x.body.whole.Load() {
 		last = true

@@ -224,14 +224,26 @@ func (l *lab) dial() *client {
 		l.t.Fatal(err)
 	}
 	l.t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(time.Minute))
-	return &client{c, bufio.NewReader(c), l.t}
+	c.SetWriteDeadline(time.Now().Add(patience))
+	return &client{c, bufio.NewReader(patient{c}), l.t}
+}
+
+// patience is how long a client waits for anything before its test fails.
+const patience = 5 * time.Second
+
+// patient waits that long in each Read.
+type patient struct{ net.Conn }
+
+func (c patient) Read(p []byte) (int, error) {
+	c.SetReadDeadline(time.Now().Add(patience))
+	return c.Conn.Read(p)
 }
 
 func (c *client) Read(p []byte) (int, error) { return c.Reader.Read(p) }
 
 func (c *client) send(format string, args ...any) {
 	c.t.Helper()
+	c.SetWriteDeadline(time.Now().Add(patience))
 	if _, err := fmt.Fprintf(c.Conn, format, args...); err != nil {
 		c.t.Fatal(err)
 	}
@@ -262,7 +274,7 @@ func (c *client) whole(method string) (*http.Response, string) {
 func (c *client) closed() {
 	c.t.Helper()
 	if b, err := io.ReadAll(c); len(b) > 0 || err != nil {
-		c.t.Errorf("the connection is not closed: %q, %v", b, err)
+		c.t.Fatalf("the connection is not closed: %q, %v", b, err)
 	}
 }
 

@@ -51,11 +51,12 @@ type site struct {
 	way
 	used atomic.Int64 // unix seconds of the last use
 
-	mu   sync.Mutex // guards what follows; never held while dialing
-	life lifetime
-	idle []*link // oldest first
-	left bool    // Forget was called and nobody came since
-	dead bool    // no longer in the pool: takes nothing back
+	mu    sync.Mutex // guards what follows; never held while dialing
+	life  lifetime
+	reuse reuse
+	idle  []*link // oldest first
+	left  bool    // Forget was called and nobody came since
+	dead  bool    // no longer in the pool: takes nothing back
 }
 
 // pool holds the idle connections to instances.
@@ -100,7 +101,7 @@ func (p *pool) take(s *site, replayable bool) *link {
 		s.mu.Lock()
 		s.left = false
 		n := len(s.idle)
-		if n == 0 || !replayable && !s.life.safe(now.Sub(s.idle[n-1].since)) {
+		if n == 0 || !replayable && !s.life.safe(now.Sub(s.idle[n-1].since)) || !s.reuse.allowed(now) {
 			s.mu.Unlock()
 			return nil
 		}
@@ -122,6 +123,17 @@ func (s *site) foundClosed(l *link, now time.Time) {
 	s.mu.Unlock()
 }
 
+// reuseFailed learns from a request that was sent in vain on a connection used
+// again.
+func (s *site) reuseFailed(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reuse.failed(now) {
+		closeAll(s.idle)
+		s.idle = nil
+	}
+}
+
 // foundOpen learns from a reused connection that answered, and from the hint
 // the instance gave with it (0 is none).
 func (s *site) foundOpen(l *link, hint time.Duration, sent time.Time) {
@@ -131,6 +143,7 @@ func (s *site) foundOpen(l *link, hint time.Duration, sent time.Time) {
 	s.mu.Lock()
 	if l.reused {
 		s.life.survived(sent.Sub(l.since))
+		s.reuse.worked(sent)
 	}
 	s.life.hint = hint
 	s.mu.Unlock()

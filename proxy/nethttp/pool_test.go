@@ -199,6 +199,79 @@ func TestNoPostIsLostOrReplayed(t *testing.T) {
 	}
 }
 
+// An instance that resets every connection when it is used again costs a few
+// requests, not as many as there are.
+func TestResetReuseIsBounded(t *testing.T) {
+	var seen atomic.Int64
+	l := lb(t, "", nil, origin(t, func(c net.Conn, br *bufio.Reader) {
+		if _, err := readRequest(br); err != nil {
+			return
+		}
+		seen.Add(1)
+		io.WriteString(c, ok)
+		if _, err := readRequest(br); err == nil {
+			seen.Add(1)
+		}
+		c.(*net.TCPConn).SetLinger(0)
+	}))
+	const n, clients = 200, 4
+	var all sync.WaitGroup
+	for range clients {
+		all.Go(func() {
+			c := l.dial()
+			for range n / clients {
+				c.send("%s", get("/"))
+				if r, _ := c.whole("GET"); r.StatusCode != 200 {
+					t.Error(r.Status)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if got := seen.Load(); got <= n || got > n+reuseFailures+clients {
+		t.Errorf("%d requests arrived for %d, want %d more at most, and one", got, n, reuseFailures+clients)
+	}
+}
+
+func TestReuse(t *testing.T) {
+	var r reuse
+	now := time.Unix(1000, 0)
+	at := func(d time.Duration) time.Time { return now.Add(d) }
+	allowed := func(d time.Duration, want bool) {
+		t.Helper()
+		if got := r.allowed(at(d)); got != want {
+			t.Errorf("after %v: allowed %t", d, got)
+		}
+	}
+	failed := func(d time.Duration, want bool) {
+		t.Helper()
+		if got := r.failed(at(d)); got != want {
+			t.Errorf("after %v: ended %t", d, got)
+		}
+	}
+	const s = time.Second
+	allowed(0, true)
+	failed(0, false)
+	failed(1*s, false)
+	failed(11*s, false) // another ten seconds
+	failed(12*s, false)
+	allowed(12*s, true)
+	failed(13*s, true)
+	allowed(13*s, false)
+	r.worked(at(12 * s)) // from before
+	allowed(22*s, false)
+	allowed(23*s, true) // one at a time
+	allowed(23*s, false)
+	allowed(24*s, true)
+	failed(24*s, true) // one is enough
+	allowed(33*s, false)
+	allowed(34*s, true)
+	r.worked(at(34 * s))
+	allowed(34*s, true)
+	allowed(34*s, true)
+	failed(35*s, false)
+}
+
 func TestRetries(t *testing.T) {
 	dead := func() string {
 		ln, _ := net.Listen("tcp", "127.0.0.1:0")

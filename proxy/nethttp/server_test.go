@@ -29,7 +29,7 @@ func (l *lab) stop(lame time.Duration) (cut int, err error) {
 	l.LameDuck()
 	<-time.After(lame)
 	l.StopAccepting(within(l.t, time.Second))
-	err = l.Drain(within(l.t, 10*time.Second))
+	err = l.Drain(within(l.t, patience))
 	return l.Close(), err
 }
 
@@ -59,6 +59,7 @@ func TestStopLosesNoPost(t *testing.T) {
 						}
 						c = to.dial()
 					}
+					c.SetWriteDeadline(time.Now().Add(patience))
 					if _, err := io.WriteString(c.Conn, post); err != nil {
 						t.Error("send:", err)
 						return
@@ -79,7 +80,7 @@ func TestStopLosesNoPost(t *testing.T) {
 				}
 			})
 		}
-		for sent.Load() < 200 {
+		for start := time.Now(); sent.Load() < 200 && time.Since(start) < patience && !t.Failed(); {
 			<-time.After(time.Millisecond)
 		}
 		first.LameDuck()
@@ -87,8 +88,8 @@ func TestStopLosesNoPost(t *testing.T) {
 		cut, err := first.stop(200 * time.Millisecond)
 		close(stop)
 		clients.Wait()
-		if err != nil || cut != 0 {
-			t.Errorf("drain: %v, %d cut", err, cut)
+		if err != nil || cut != 0 || t.Failed() {
+			t.Fatalf("drain: %v, %d cut", err, cut)
 		}
 	}
 }
