@@ -609,7 +609,7 @@ func TestTimeouts(t *testing.T) {
 		l := lb(t, "", func(s *Server) { s.Core.Timeouts.ResponseHeader = limit }, silent(""), silent(""), silent(""))
 		start := time.Now()
 		r, _ := l.ask(get("/"))
-		if o, d := l.outcome(), time.Since(start); r.StatusCode != 504 || o.Attempts != 3 || d < limit || d > limit+limit/4 {
+		if o, d := l.outcome(), time.Since(start); r.StatusCode != 504 || o.Attempts != 3 || d < limit || d > limit*3/2 {
 			t.Errorf("got %d after %d attempts in %v", r.StatusCode, o.Attempts, d)
 		}
 	})
