@@ -175,9 +175,9 @@ type fakeRequest struct {
 	headers, cookies            map[string]string
 }
 
-func (r *fakeRequest) Method() string   { return r.method }
-func (r *fakeRequest) Path() string     { return r.path }
-func (r *fakeRequest) RawQuery() string { return r.query }
+func (r *fakeRequest) Method() string                    { return r.method }
+func (r *fakeRequest) Path() string                      { return r.path }
+func (r *fakeRequest) RawQuery() string                  { return r.query }
 func (r *fakeRequest) Header(name string) (string, bool) { v, ok := r.headers[name]; return v, ok }
 
 func (r *fakeRequest) Cookie(name string) (v string, ok bool) { v, ok = r.cookies[name]; return v, ok }

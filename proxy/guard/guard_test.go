@@ -489,6 +489,8 @@ func TestCheck(t *testing.T) {
 	f("GET", "/", "a", http.Header{"X": {strings.Repeat("a", 16<<10-2)}}, 431)
 	f("GET", "/", "a", http.Header{strings.Repeat("X", 257): {""}}, 431)
 	f("GET", "/", "a", http.Header{"X": make([]string, 101)}, 431)
-	f("GET", "/", "a", http.Header{"A": {strings.Repeat("a", 16000)}, "B": {strings.Repeat("a", 16000)},
-		"C": {strings.Repeat("a", 16000)}, "D": {strings.Repeat("a", 16000)}, "E": {strings.Repeat("a", 1600)}}, 431)
+	f("GET", "/", "a", http.Header{
+		"A": {strings.Repeat("a", 16000)}, "B": {strings.Repeat("a", 16000)},
+		"C": {strings.Repeat("a", 16000)}, "D": {strings.Repeat("a", 16000)}, "E": {strings.Repeat("a", 1600)},
+	}, 431)
 }
