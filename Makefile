@@ -81,7 +81,7 @@ tools-image: dist/image
 up: $(if $(OFFLINE),images) ## start the compose cluster (OFFLINE=1: without pulling anything)
 	$(CLUSTER) down --remove-orphans
 	$(CLUSTER) up -d $(if $(OFFLINE),--no-build,--build)
-	@echo "traffic http://127.0.0.1:$${LB_PORT:-9999}   admin http://127.0.0.1:$${LB_UI_PORT:-9998}   Consul http://127.0.0.1:$${CONSUL_PORT:-8500}"
+	@echo "traffic http://127.0.0.1:$${LB_PORT:-9999}   admin http://127.0.0.1:$${LB_ADMIN_PORT:-9998}   Consul http://127.0.0.1:$${CONSUL_PORT:-8500}"
 
 down: ## stop the compose cluster and remove its data
 	$(CLUSTER) down --remove-orphans --volumes

@@ -12,7 +12,7 @@ import (
 // Change sets or removes one field of a document.
 type Change struct {
 	Field string // "ratio", or "limits.min_healthy" for one inside an object
-	Value any    // what encoding/json makes of it is written; nil removes the field
+	Value any    // what encoding/json makes of it is written; nil removes the field, and an object that held nothing else
 }
 
 // ParseShare reads a share as people type it: "25%", "0.25", "0" or "1".
@@ -68,6 +68,9 @@ func setField(doc []byte, object node, path []string, value any) ([]byte, error)
 		inner := object.members[i].value
 		if inner.kind != '{' {
 			return nil, fmt.Errorf("%s is not an object", path[0])
+		}
+		if held := inner.members; len(path) == 2 && value == nil && len(held) == 1 && held[0].name == path[1] {
+			return setField(doc, object, path[:1], nil) // rather than leave {}
 		}
 		return setField(doc, inner, path[1:], value)
 	case i >= 0 && value == nil:

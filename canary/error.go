@@ -24,14 +24,18 @@ type Error struct {
 //	lb/canary/web:1:2: unknown field "raito" (did you mean "ratio"?)
 //	lb/canary/web:1:11: ratio must be 0..1; write 0.1 or "10%"
 func (e *Error) Error() string {
-	hint := ""
+	return fmt.Sprintf("%s:%d:%d: %s", e.Key, e.Line, e.Column, e.Sentence())
+}
+
+// Sentence is the error without its place.
+func (e *Error) Sentence() string {
 	switch {
 	case strings.HasSuffix(e.Hint, "?"):
-		hint = " (" + e.Hint + ")"
+		return e.Msg + " (" + e.Hint + ")"
 	case e.Hint != "":
-		hint = "; " + e.Hint
+		return e.Msg + "; " + e.Hint
 	}
-	return fmt.Sprintf("%s:%d:%d: %s%s", e.Key, e.Line, e.Column, e.Msg, hint)
+	return e.Msg
 }
 
 // position tells the line and column of a byte offset.

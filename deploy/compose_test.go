@@ -271,7 +271,7 @@ func TestComposeCluster(t *testing.T) {
 	c.lb, c.admin, c.consul = "127.0.0.1:"+lbPort, "127.0.0.1:"+uiPort, "127.0.0.1:"+consulPort
 	c.env = []string{
 		fmt.Sprintf("COMPOSE_PROJECT_NAME=serin-test-%d", os.Getpid()),
-		"LB_PORT=" + lbPort, "LB_UI_PORT=" + uiPort, "CONSUL_PORT=" + consulPort,
+		"LB_PORT=" + lbPort, "LB_ADMIN_PORT=" + uiPort, "CONSUL_PORT=" + consulPort,
 		"LB_PROXY_RESPONSEHEADERTIMEOUT=2s",
 	}
 	c.images()

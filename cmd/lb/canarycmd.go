@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -9,6 +10,8 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -16,6 +19,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"serin/admin"
 	"serin/canary"
@@ -41,14 +45,15 @@ func (a *app) canaryCommand() *cobra.Command {
 var editFlags = []struct {
 	flag, field, doc string
 	value            func(text string) any
+	values           []string // that complete; nil for any
 }{
-	{"sticky", "sticky", "same client, same arm; =`spec` is true (as --sticky alone), false, cookie:NAME, header:NAME or ip", boolOrText},
-	{"method", "method", "`way` a request is assigned: random, round_robin or hash", asText},
-	{"balance", "balance", "`way` an instance is chosen inside an arm: p2c, least_conn, round_robin or random", asText},
-	{"tag", "canary", "Consul `tag` of the canary instances (without it: canary)", asText},
-	{"min-healthy", "limits.min_healthy", "`number` of healthy canaries below which everyone goes to stable", numberOrText},
-	{"on-stale", "on_stale", "`word` for when Consul is lost: stable or hold", asText},
-	{"comment", "comment", "`text` for the people who read the document", asText},
+	{"sticky", "sticky", "same client, same arm; =`spec` is true (as --sticky alone), false, cookie:NAME, header:NAME or ip", boolOrText, []string{"true", "false", "cookie:", "header:", "ip"}},
+	{"method", "method", "`way` a request is assigned: random, round_robin or hash", asText, []string{"random", "round_robin", "hash"}},
+	{"balance", "balance", "`way` an instance is chosen inside an arm: p2c, least_conn, round_robin or random", asText, []string{"p2c", "least_conn", "round_robin", "random"}},
+	{"tag", "canary", "Consul `tag` of the canary instances (without it: canary)", asText, nil},
+	{"min-healthy", "limits.min_healthy", "`number` of healthy canaries below which everyone goes to stable", numberOrText, nil},
+	{"on-stale", "on_stale", "`word` for when Consul is lost: stable or hold", asText, []string{"stable", "hold"}},
+	{"comment", "comment", "`text` for the people who read the document", asText, nil},
 }
 
 func asText(text string) any { return text }
@@ -81,7 +86,15 @@ func (a *app) canarySetCommand() *cobra.Command {
 	all := cmd.Flags().Bool("all", false, "the document of all services without their own, instead of SERVICE")
 	for _, e := range editFlags {
 		cmd.Flags().String(e.flag, "", e.doc)
+		_ = cmd.RegisterFlagCompletionFunc(e.flag, cobra.FixedCompletions(e.values, cobra.ShellCompDirectiveNoFileComp))
 	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if e, ok := errors.AsType[*pflag.NotExistError](err); ok && strings.ContainsAny(e.GetSpecifiedName()[:1], ".0123456789") {
+			_, err := canary.ParseShare("-" + e.GetSpecifiedShortnames())
+			return fail(exitUsage, err, "a share is from 0% to 100%; it replaces the one before, and is not added to it")
+		}
+		return flagError(cmd, err)
+	})
 	cmd.Flags().Lookup("sticky").NoOptDefVal = "true"
 	dry := cmd.Flags().BoolP("dry-run", "n", false, "only show what would change")
 	wait := cmd.Flags().Duration("wait", 5*time.Second, "`duration` to wait at most until the balancer applied it; 0s does not wait")
@@ -94,6 +107,9 @@ func (a *app) canarySetCommand() *cobra.Command {
 		}
 		if len(args) != 1 || !*all && service == "" {
 			return fail(exitUsage, errors.New("want a service and a share"), "lb canary set web 10%, or lb canary set --all 10%; a value of --sticky follows a =")
+		}
+		if strings.Contains(service, "/") {
+			return fail(exitUsage, fmt.Errorf("%q is no service: Consul allows no slash in a service's name, and documents below another are not read", service), "")
 		}
 		share, err := canary.ParseShare(args[0])
 		if err != nil {
@@ -119,34 +135,66 @@ func (a *app) canarySetCommand() *cobra.Command {
 		}
 		defer client.Close()
 		doc, err := a.edit(cmd.Context(), client, cfg.Canary.Prefix, service, changes)
-		if err != nil || *dry {
+		switch {
+		case err != nil:
 			return err
+		case *dry:
+			a.noteUnknown(cmd.Context(), lb(), service)
+			return nil
+		case doc.changed:
+			if err := a.write(cmd.Context(), client, &doc, service); err != nil {
+				return err
+			}
 		}
-		ok, err := client.CAS(cmd.Context(), doc.key, doc.after, doc.index)
-		if err != nil {
-			return consulError(err)
-		}
-		if !ok {
-			return fail(exitConflict, fmt.Errorf("%s was changed by someone else meanwhile; nothing was written", doc.key), "look at lb canary show "+service+" and try again")
-		}
-		pair, _, err := client.Get(cmd.Context(), doc.key)
-		if err != nil {
-			return consulError(err)
-		}
-		fmt.Fprintf(a.out, "written as index %d\n", pair.Index)
-		if *wait <= 0 || service == "" {
+		if *wait <= 0 {
 			return nil
 		}
-		return a.applied(cmd.Context(), lb(), service, doc.key, pair.Index, *wait)
+		a.noteUnknown(cmd.Context(), lb(), service)
+		return a.applied(cmd.Context(), lb(), service, doc.key, doc.index, *wait)
 	}
 	return cmd
 }
 
+// write writes a document unless it was changed since it was read, and takes in
+// its new index.
+func (a *app) write(ctx context.Context, client *consul.Client, doc *edited, service string) error {
+	ok, err := client.CAS(ctx, doc.key, doc.after, doc.index)
+	if err != nil {
+		return consulError(err)
+	}
+	if !ok {
+		return fail(exitConflict, fmt.Errorf("%s was changed by someone else meanwhile; nothing was written", doc.key), "look at "+command("lb canary show", service)+" and try again")
+	}
+	pair, _, err := client.Get(ctx, doc.key)
+	if err != nil {
+		return consulError(err)
+	}
+	doc.index = pair.Index
+	fmt.Fprintf(a.out, "written as index %d\n", doc.index)
+	return nil
+}
+
+// command is a command line about a service, or all for "".
+func command(name, service string) string { return strings.TrimSpace(name + " " + service) }
+
+// noteUnknown says so when the balancer answers and does not know the service:
+// its document may come first, or its name be misspelt.
+func (a *app) noteUnknown(ctx context.Context, lb *adminAPI, service string) {
+	if service == "" {
+		return
+	}
+	names, err := lb.services(ctx)
+	if err == nil && !slices.Contains(names, service) {
+		fmt.Fprintf(a.err, "note: the balancer at %s knows no service %q%s; the document counts when there is one\n", lb.addr, service, didYouMean(service, names))
+	}
+}
+
 // edited is a document before and after a change.
 type edited struct {
-	key   string
-	after []byte
-	index uint64 // of the document before; 0 when there was none
+	key     string
+	after   []byte
+	changed bool   // after is not what there was
+	index   uint64 // of the document in Consul; 0 when there is none
 }
 
 // edit reads the service's document, makes the changes and shows what differs.
@@ -170,17 +218,28 @@ func (a *app) edit(ctx context.Context, client *consul.Client, prefix, service s
 		}
 	}
 	if e.after, err = canary.Set(e.key, before, changes...); err != nil {
+		if wrong, ok := errors.AsType[*canary.Error](err); ok {
+			for _, f := range editFlags {
+				if slices.ContainsFunc(changes, func(c canary.Change) bool { return c.Field == f.field && c.Value != nil && c.Field == wrong.Path }) {
+					return e, fail(exitUsage, fmt.Errorf("--%s: %s", f.flag, wrong.Sentence()), "")
+				}
+			}
+		}
 		hint := ""
 		if len(before) > 0 {
-			hint = "if that is in the document as it is in Consul, write a whole new one: consul kv put " + e.key + " '{…}'"
+			hint = "if that is in the document as it is in Consul, write a whole new one: consul kv put " + shellQuote(e.key) + " '{…}'"
 		}
 		return e, fail(exitUsage, err, hint)
 	}
 	if !found {
 		before = nil
 	}
+	if e.changed = !bytes.Equal(before, e.after); !e.changed {
+		fmt.Fprintf(a.out, "%s is so already, since index %d\n", e.key, e.index)
+		return e, nil
+	}
 	fmt.Fprintf(a.out, "%s\n%s", e.key, canary.Diff(before, e.after))
-	fmt.Fprintf(a.out, "same as: consul kv put -cas -modify-index=%d %s %s\n", e.index, e.key, shellQuote(string(e.after)))
+	fmt.Fprintf(a.out, "same as: consul kv put -cas -modify-index=%d %s %s\n", e.index, shellQuote(e.key), shellQuote(string(e.after)))
 	return e, nil
 }
 
@@ -191,18 +250,25 @@ func documentKey(prefix, service string) string {
 	return prefix + "/" + service
 }
 
-// shellQuote makes text one word of a POSIX shell.
-func shellQuote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
+// shellWord matches what a POSIX shell takes as it is.
+var shellWord = regexp.MustCompile(`^[A-Za-z0-9_%+:,./@-]+$`)
 
-// applied waits until the balancer has the document at index in force, and says
-// what came of it.
+// shellQuote makes text one word of a POSIX shell.
+func shellQuote(text string) string {
+	if shellWord.MatchString(text) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
+
+// applied waits until the balancer has the document at index in force, for a
+// service or for all others (""), and says what came of it.
 func (a *app) applied(ctx context.Context, lb *adminAPI, service, key string, index uint64, wait time.Duration) error {
 	start := time.Now()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		var st admin.CanaryStatus
-		err := lb.get(ctx, "/api/v1/canary/"+url.PathEscape(service), &st)
+		st, err := lb.canary(ctx, service)
 		switch e, _ := errors.AsType[*exitError](err); {
 		case e != nil && e.code == exitUnreachable:
 			fmt.Fprintf(a.err, "note: no balancer answers at %s to say whether it applied this\n", lb.addr)
@@ -226,7 +292,7 @@ func (a *app) applied(ctx context.Context, lb *adminAPI, service, key string, in
 			return nil
 		}
 		if time.Since(start) >= wait {
-			return fail(exitTimeout, fmt.Errorf("the balancer at %s did not apply index %d within %s", lb.addr, index, wait), "lb canary status "+service)
+			return fail(exitTimeout, fmt.Errorf("the balancer at %s did not apply index %d within %s", lb.addr, index, wait), command("lb canary status", service))
 		}
 		select {
 		case <-tick.C:

@@ -105,6 +105,35 @@ func (b *adminAPI) get(ctx context.Context, path string, v any) error {
 	return nil
 }
 
+// canary returns what is in force for a service, or for all others ("").
+func (b *adminAPI) canary(ctx context.Context, service string) (st admin.CanaryStatus, err error) {
+	if service != "" {
+		err = b.get(ctx, "/api/v1/canary/"+url.PathEscape(service), &st)
+		return st, err
+	}
+	var all admin.Canaries
+	if err := b.get(ctx, "/api/v1/canary", &all); err != nil {
+		return st, err
+	}
+	for _, st := range all.Services {
+		if st.Service == "" {
+			return st, nil
+		}
+	}
+	return st, fail(exitNotFound, errors.New("no canary document for all services is known"), "")
+}
+
+// services returns the names of the services that the balancer knows.
+func (b *adminAPI) services(ctx context.Context) ([]string, error) {
+	var services []admin.Service
+	err := b.get(ctx, "/api/v1/services", &services)
+	names := make([]string, len(services))
+	for i, s := range services {
+		names[i] = s.Name
+	}
+	return names, err
+}
+
 // completeService completes names of services that the balancer knows.
 func (a *app) completeService(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
@@ -113,12 +142,7 @@ func (a *app) completeService(cmd *cobra.Command, args []string, _ string) ([]st
 	addr, _ := cmd.Flags().GetString("addr")
 	ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
 	defer cancel()
-	var services []admin.Service
-	_ = a.api(addr).get(ctx, "/api/v1/services", &services) // no balancer, no names
-	names := make([]string, len(services))
-	for i, s := range services {
-		names[i] = s.Name
-	}
+	names, _ := a.api(addr).services(ctx) // no balancer, no names
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 

@@ -31,20 +31,15 @@ func dev(ctx context.Context, cfg Config, service string, out io.Writer, log hcl
 	}
 	addr := stand.Addr().String()
 	cfg.Registry.Consul.Addr, cfg.Registry.Consul.Token, cfg.Registry.Consul.TokenFile = addr, "", ""
-	if _, given := cfg.sources["proxy.addr"]; !given {
-		if cfg.Proxy.Addr[0], err = freeNear("127.0.0.1:9999"); err != nil {
-			return fail(exitFailed, err, "")
-		}
-	}
-	if _, given := cfg.sources["ui.addr"]; !given {
-		if cfg.UI.Addr, err = freeNear(cfg.UI.Addr); err != nil {
-			return fail(exitFailed, err, "")
-		}
+	open, err := devListeners(&cfg, "127.0.0.1:9999", cfg.UI.Addr)
+	if err != nil {
+		stand.Close()
+		return err
 	}
 	if _, given := cfg.sources["proxy.deregistergraceperiod"]; !given {
 		cfg.Proxy.LameDuck = 500 * time.Millisecond // nobody else to be told
 	}
-	b, err := assemble(cfg, out, log)
+	b, err := assembleOn(open, cfg, out, log)
 	if err != nil {
 		stand.Close()
 		return err
@@ -157,14 +152,40 @@ func listenNear(addr string) (ln net.Listener, err error) {
 	return nil, fmt.Errorf("no free port from %s on: %w", addr, err)
 }
 
-// freeNear is the address that listenNear would take.
-func freeNear(addr string) (string, error) {
-	ln, err := listenNear(addr)
-	if err != nil {
-		return "", err
+// devListeners opens the listeners: those that were chosen, and then, near the
+// given addresses, those that were not, whose addresses it puts into cfg.
+func devListeners(cfg *Config, traffic, looking string) (open listeners, err error) {
+	defer func() {
+		if err != nil {
+			open.close()
+		}
+	}()
+	_, trafficChosen := cfg.sources["proxy.addr"]
+	_, lookingChosen := cfg.sources["ui.addr"]
+	if trafficChosen {
+		if err := open.listenTraffic(cfg.Proxy.Addr); err != nil {
+			return open, err
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String(), nil
+	if lookingChosen {
+		if err := open.listenAdmin(cfg.UI.Addr); err != nil {
+			return open, err
+		}
+	}
+	if !trafficChosen {
+		ln, err := listenNear(traffic)
+		if err != nil {
+			return open, fail(exitFailed, err, "")
+		}
+		open.traffic, cfg.Proxy.Addr = []net.Listener{ln}, []string{ln.Addr().String()}
+	}
+	if !lookingChosen {
+		if open.looking, err = listenNear(looking); err != nil {
+			return open, fail(exitFailed, err, "")
+		}
+		cfg.UI.Addr = open.looking.Addr().String()
+	}
+	return open, nil
 }
 
 // devHelp says what there is, and what to try.

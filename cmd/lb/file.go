@@ -14,7 +14,7 @@ import (
 // fileValue is one value of the configuration file.
 type fileValue struct {
 	text  string // a list is joined with commas
-	at    string // file:line:column of the key
+	at    string // its file:line:column
 	token *token.Token
 }
 
@@ -76,7 +76,19 @@ func (m *mistake) Error() string {
 		}
 	}
 	head := fmt.Sprintf("%5d | ", n)
-	return fmt.Sprintf("%s\n%s%s\n%s^", m.text, head, line, strings.Repeat(" ", len(head)+max(0, m.token.Position.Column-1)))
+	return fmt.Sprintf("%s\n%s%s\n%s%s^", m.text, head, line, strings.Repeat(" ", len(head)), under(line, m.token.Position.Column))
+}
+
+// under returns the space that stands below what is in front of a column, and
+// at most below the whole line: a tab is as wide as the tab above it.
+func under(line string, column int) string {
+	runes := []rune(line)
+	for i, r := range runes {
+		if r != '\t' {
+			runes[i] = ' '
+		}
+	}
+	return string(runes[:min(max(0, column-1), len(runes))])
 }
 
 // syntax makes the parser's error one of ours.
@@ -143,7 +155,7 @@ func (r *file) entry(key string, n *ast.MappingValueNode) {
 		r.bad(t, "%s is set twice, first at %s", key, old.at)
 		return
 	}
-	r.values[key] = &fileValue{text: text, at: r.at(t), token: n.Value.GetToken()}
+	r.values[key] = &fileValue{text: text, at: r.at(n.Value.GetToken()), token: n.Value.GetToken()}
 }
 
 func (r *file) unknown(t *token.Token, key string) {

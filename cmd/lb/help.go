@@ -114,7 +114,8 @@ func reference(w io.Writer) {
 	fmt.Fprint(w, "# Options\n\nEach option is a flag (`--key`, or `-key`), a variable, and a key of the YAML file that\n"+
 		"`--config` or `LB_CONFIG` names (nested or dotted). A flag counts before a variable, a\n"+
 		"variable before the file, the file before the default. An empty variable is none. Unknown\n"+
-		"names are refused.\n"+
+		"names are refused, but not the variables that Kubernetes sets for services (LB_UI_PORT\n"+
+		"for one called lb-ui).\n"+
 		"Written by `lb config reference`.\n")
 	def := Default()
 	for _, g := range groups {

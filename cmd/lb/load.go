@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -83,15 +84,20 @@ func load(g given) (Config, error) {
 }
 
 // ours reports whether a variable means an option: a name that begins like one.
-// Others may live beside them (LB_PORT of a compose file, LB_SERVICE_HOST of
-// Kubernetes for a service called lb).
+// Others may live beside them (LB_PORT of a compose file, and what Kubernetes
+// sets for services called lb, lb-proxy or lb-ui).
 func ours(name string) bool {
-	return slices.ContainsFunc(options, func(o *option) bool {
+	return !serviceLink.MatchString(name) && slices.ContainsFunc(options, func(o *option) bool {
 		group, _, _ := strings.Cut(o.env(), "_")
 		rest, _, _ := strings.Cut(strings.TrimPrefix(o.env(), group+"_"), "_")
 		return strings.HasPrefix(name, group+"_"+rest+"_")
 	})
 }
+
+// serviceLink matches the variables that Kubernetes and Docker set in every
+// container for each service: WEB_SERVICE_HOST, WEB_SERVICE_PORT_HTTP, WEB_PORT,
+// WEB_PORT_80_TCP_ADDR. See "Discovering services" in the manual of Kubernetes.
+var serviceLink = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)$`)
 
 func has(m map[string]string, key string) bool { _, ok := m[key]; return ok }
 

@@ -106,6 +106,9 @@ func flagError(cmd *cobra.Command, err error) error {
 		var names []string
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 		msg = "unknown flag --" + e.GetSpecifiedName() + didYouMean(e.GetSpecifiedName(), names)
+		if e.GetSpecifiedShortnames() != "" {
+			msg = "unknown flag -" + e.GetSpecifiedName()
+		}
 	}
 	return fail(exitUsage, errors.New(msg), cmd.CommandPath()+" --help lists the flags")
 }
@@ -212,7 +215,7 @@ func (a *app) devCommand() *cobra.Command {
 		Use:     "dev",
 		GroupID: "run",
 		Short:   "Try it: Consul, demo instances, load and balancer in one process",
-		Long:    "Run a stand-in for Consul, a demo service with three instances (two stable, one\ncanary), a light load and the balancer in one process, and say what to try.\n\nThe balancer follows the stand-in: registry.consul.addr and the token do not count.\nPorts that are taken are replaced, unless they were chosen with an option.",
+		Long:    "Run a stand-in for Consul, a demo service with three instances (two stable, one\ncanary), a light load and the balancer in one process, and say what to try.\n\nThe balancer follows the stand-in: registry.consul.addr and the token, where\na variable or a file has them, do not count.\nPorts that are taken are replaced, unless they were chosen with an option.",
 		Example: "  lb dev\n  lb dev --service shop",
 		Args:    noArgs,
 	}
@@ -222,6 +225,11 @@ func (a *app) devCommand() *cobra.Command {
 		cfg, err := load()
 		if err != nil {
 			return err
+		}
+		for _, key := range []string{"registry.consul.addr", "registry.consul.token", "registry.consul.token.file"} {
+			if strings.HasPrefix(cfg.source(key), "flag ") {
+				return fail(exitUsage, errors.New("lb dev follows a Consul of its own: --"+key+" would do nothing"), "lb run follows another Consul")
+			}
 		}
 		log := a.logger(cfg.Log)
 		return untilSignal(cmd.Context(), log, func(ctx context.Context) error { return dev(ctx, cfg, *service, a.out, log) })

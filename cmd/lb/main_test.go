@@ -123,8 +123,8 @@ func demoTable(docs documents) func() *route.Table {
 	}})
 	return func() *route.Table {
 		splits := map[string]*route.Split{"web": {Service: "web", Explicit: true, Ratio: 0.25, MinHealthy: 1}}
-		for _, service := range []string{"web", "shop"} {
-			if st, ok := docs.ServiceStatus(service); ok {
+		for _, service := range []string{"web", "shop", "wbe", ""} {
+			if st, ok := docs.of(service); ok {
 				doc, _ := canary.Parse(st.Key, st.Document)
 				if doc == nil {
 					doc = &canary.Document{}
@@ -132,8 +132,10 @@ func demoTable(docs documents) func() *route.Table {
 				splits[service] = canary.Compile(doc, canary.Applied{Service: service, Index: st.LastGood, Hash: st.Hash, Ratio: st.Effective})
 			}
 		}
+		common := splits[""]
+		delete(splits, "")
 		var b route.Builder
-		return b.Build(catalog, route.Splits{ByService: splits})
+		return b.Build(catalog, route.Splits{ByService: splits, Default: common})
 	}
 }
 
@@ -142,16 +144,27 @@ type documents struct{ client *consul.Client }
 
 func (d documents) Status() (out canary.Status) {
 	out.Services = []canary.ServiceStatus{}
-	if st, ok := d.ServiceStatus("web"); ok {
-		out.Services = append(out.Services, st)
+	for _, service := range []string{"", "web"} {
+		if st, ok := d.of(service); ok {
+			out.Services = append(out.Services, st)
+		}
 	}
 	return out
 }
 
 func (d documents) ServiceStatus(service string) (st canary.ServiceStatus, ok bool) {
+	if st, ok = d.of(service); !ok {
+		st, ok = d.of("")
+		st.Service = service
+	}
+	return st, ok
+}
+
+// of is what one document says; that for all services is that of "".
+func (d documents) of(service string) (st canary.ServiceStatus, ok bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	key := "lb/canary/" + service
+	key := documentKey("lb/canary", service)
 	pair, ok, err := d.client.Get(ctx, key)
 	if err != nil || !ok {
 		return st, false

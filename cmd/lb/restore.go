@@ -87,6 +87,9 @@ func (b *balancer) shareSecret(ctx context.Context) error {
 		if err == nil {
 			b.canaries.SetSecret(secret)
 			b.keyed.Store(true)
+			if said {
+				b.log.Info("the secret of sticky assignment is shared now: all balancers assign clients alike")
+			}
 			if b.saver != nil {
 				b.saver.SetSecret(canary.FormatSecret(secret))
 			}

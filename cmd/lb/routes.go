@@ -1,9 +1,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -27,22 +31,23 @@ func (a *app) routesCommand() *cobra.Command {
 	})
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var raw json.RawMessage
-		if err := lb().get(cmd.Context(), "/api/v1/routes?service="+url.QueryEscape(*service), &raw); err != nil {
+		lb := lb()
+		if err := lb.get(cmd.Context(), "/api/v1/routes?service="+url.QueryEscape(*service), &raw); err != nil {
 			return err
-		}
-		if *asJSON {
-			return a.json(raw)
 		}
 		var routes []admin.Route
 		if err := json.Unmarshal(raw, &routes); err != nil {
 			return err
 		}
-		if len(routes) == 0 {
-			if *service != "" {
-				fmt.Fprintf(a.err, "no routes of service %s: lb routes shows those of all\n", *service)
-				return nil
+		if *asJSON {
+			if err := a.json(raw); err != nil {
+				return err
 			}
-			fmt.Fprintln(a.err, "no routes: no healthy or unhealthy instance carries a tag such as urlprefix-/")
+		}
+		switch {
+		case len(routes) == 0:
+			return a.noRoutes(cmd.Context(), lb, *service)
+		case *asJSON:
 			return nil
 		}
 		w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
@@ -64,4 +69,25 @@ func (a *app) routesCommand() *cobra.Command {
 		return w.Flush()
 	}
 	return cmd
+}
+
+// noRoutes says why there are none; that a service has none is an error.
+func (a *app) noRoutes(ctx context.Context, lb *adminAPI, service string) error {
+	var st admin.Status
+	if err := lb.get(ctx, "/api/v1/status", &st); err != nil {
+		return err
+	}
+	why := "no healthy or unhealthy instance carries a tag such as urlprefix-/"
+	if st.Routes == 0 && len(st.NotReady) > 0 {
+		why = "the balancer is not ready: " + strings.Join(st.NotReady, "; ")
+	}
+	if service == "" {
+		fmt.Fprintln(a.err, "no routes: "+why)
+		return nil
+	}
+	if st.Routes > 0 {
+		names, _ := lb.services(ctx)
+		return fail(exitNotFound, fmt.Errorf("no route leads to a service %q%s", service, didYouMean(service, names)), "lb routes shows those of all")
+	}
+	return fail(exitNotFound, errors.New("no route leads to a service "+strconv.Quote(service)+": "+why), "")
 }

@@ -52,8 +52,7 @@ type balancer struct {
 	logFile *logFile         // nil unless log.access.target is a file
 	admin   *admin.Server
 
-	traffic []net.Listener
-	looking net.Listener
+	listeners
 
 	latest   atomic.Pointer[registry.Snapshot] // what the watcher published last
 	keyed    atomic.Bool                       // the shared secret was read, or cannot be
@@ -71,16 +70,65 @@ func run(ctx context.Context, cfg Config, out io.Writer, log hclog.Logger) error
 	return b.serve(ctx)
 }
 
+// listeners are those of the balancer: of traffic, and of admin.
+type listeners struct {
+	traffic []net.Listener
+	looking net.Listener
+}
+
+// listenTraffic opens the listeners of traffic, unless they are open.
+func (l *listeners) listenTraffic(addrs []string) error {
+	if l.traffic != nil {
+		return nil
+	}
+	for _, addr := range addrs {
+		ln, err := net.Listen("tcp", addr)
+		if err != nil {
+			return fail(exitFailed, fmt.Errorf("proxy.addr: %w", err), "another program may have this port: set proxy.addr")
+		}
+		l.traffic = append(l.traffic, ln)
+	}
+	return nil
+}
+
+// listenAdmin opens the listener of admin, unless it is open.
+func (l *listeners) listenAdmin(addr string) (err error) {
+	if l.looking != nil {
+		return nil
+	}
+	if l.looking, err = net.Listen("tcp", addr); err != nil {
+		return fail(exitFailed, fmt.Errorf("ui.addr: %w", err), "another program may have this port: set ui.addr")
+	}
+	return nil
+}
+
+func (l *listeners) close() {
+	for _, ln := range append(l.traffic, l.looking) {
+		if ln != nil {
+			ln.Close()
+		}
+	}
+}
+
 // assemble makes all parts and starts none. The listeners are open when it
 // returns, so that a port that is taken is known before anything runs.
-func assemble(cfg Config, out io.Writer, log hclog.Logger) (_ *balancer, err error) {
-	b := &balancer{cfg: cfg, log: log, started: time.Now()}
+func assemble(cfg Config, out io.Writer, log hclog.Logger) (*balancer, error) {
+	return assembleOn(listeners{}, cfg, out, log)
+}
+
+// assembleOn is assemble with listeners that are open already: they are used in
+// place of the addresses of cfg, and closed when it fails.
+func assembleOn(open listeners, cfg Config, out io.Writer, log hclog.Logger) (_ *balancer, err error) {
+	b := &balancer{cfg: cfg, log: log, started: time.Now(), listeners: open}
 	defer func() {
 		if err != nil {
 			b.closeFiles()
 		}
 	}()
-	if err := b.listen(); err != nil {
+	if err := b.listenTraffic(cfg.Proxy.Addr); err != nil {
+		return nil, err
+	}
+	if err := b.listenAdmin(cfg.UI.Addr); err != nil {
 		return nil, err
 	}
 	if b.client, err = cfg.Registry.Consul.client(log.Named("consul")); err != nil {
@@ -95,22 +143,6 @@ func assemble(cfg Config, out io.Writer, log hclog.Logger) (_ *balancer, err err
 	b.restore()
 	b.admin = b.adminServer(reg)
 	return b, nil
-}
-
-// listen opens the listeners of traffic and admin.
-func (b *balancer) listen() error {
-	for _, addr := range b.cfg.Proxy.Addr {
-		ln, err := net.Listen("tcp", addr)
-		if err != nil {
-			return fail(exitFailed, fmt.Errorf("proxy.addr: %w", err), "another program may have this port: set proxy.addr")
-		}
-		b.traffic = append(b.traffic, ln)
-	}
-	var err error
-	if b.looking, err = net.Listen("tcp", b.cfg.UI.Addr); err != nil {
-		return fail(exitFailed, fmt.Errorf("ui.addr: %w", err), "another program may have this port: set ui.addr")
-	}
-	return nil
 }
 
 // follow makes what follows Consul: catalog, documents, and the loop they meet in.
@@ -287,11 +319,7 @@ func (b *balancer) split(splits route.Splits, followed []string) {
 }
 
 func (b *balancer) closeFiles() {
-	for _, ln := range append(b.traffic, b.looking) {
-		if ln != nil {
-			ln.Close()
-		}
-	}
+	b.listeners.close()
 	if b.logFile != nil {
 		b.logFile.close()
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/go-hclog"
@@ -39,6 +41,7 @@ func (a *app) validateCommand() *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var out []verdict
 		var errs []error
+		hint := ""
 		for _, arg := range args {
 			kind, err := a.validate(cmd.Context(), arg, load)
 			if e, ok := errors.AsType[*exitError](err); ok && e.code != exitUsage {
@@ -46,6 +49,8 @@ func (a *app) validateCommand() *cobra.Command {
 			}
 			if arg == "-" {
 				arg = standardInput
+			} else if err != nil && kind == "config" && !slices.Contains([]string{".yaml", ".yml"}, filepath.Ext(arg)) {
+				hint = "a configuration is YAML, such as proxy.addr: :9999 (docs/FABIO.md tells how to get there from Fabio's properties); lb validate --help lists what else is checked"
 			}
 			out, errs = append(out, judge(arg, kind, err)), append(errs, err)
 		}
@@ -63,7 +68,7 @@ func (a *app) validateCommand() *cobra.Command {
 				fmt.Fprintf(a.out, "%s: ok\n", v.Name)
 			}
 		}
-		return fail(exitUsage, together(errs), "")
+		return fail(exitUsage, together(errs), hint)
 	}
 	return cmd
 }
