@@ -26,8 +26,8 @@ dev: build ## run everything in one process: Consul stand-in, three instances, l
 test: consul ## everything that CI runs: vet, staticcheck, unit and race tests, end to end, compose
 	$(MAKE) --no-print-directory check unit e2e
 
-test-full: consul build ## the end-to-end tests at full size (about an hour), see docs/TESTING.md
-	SERIN_SCALE=full CONSUL_BIN=$(abspath $(CONSUL)) $(GO) test -count=1 -timeout=180m -v ./e2e ./deploy
+test-full: consul build ## the end-to-end tests at full size (about 20 minutes), see docs/TESTING.md
+	SERIN_SCALE=full CONSUL_BIN=$(abspath $(CONSUL)) $(GO) test -count=1 -p=1 -timeout=180m -v ./e2e ./deploy
 
 check: ## go vet, staticcheck, gofumpt, and the module graph
 	$(GO) vet ./...
@@ -44,7 +44,7 @@ unit: ## unit tests with the race detector, and the seeds of the fuzz targets
 	CONSUL_BIN=$(abspath $(CONSUL)) $(GO) test -race -timeout=10m $(UNIT)
 
 e2e: build ## end-to-end tests with the real binaries, a real Consul and the compose cluster
-	CONSUL_BIN=$(abspath $(CONSUL)) $(GO) test -count=1 -timeout=30m -v ./e2e ./deploy
+	CONSUL_BIN=$(abspath $(CONSUL)) $(GO) test -count=1 -p=1 -timeout=30m -v ./e2e ./deploy
 
 fuzz: ## every fuzz target for FUZZTIME (default 60s) each
 	@for p in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \

@@ -110,3 +110,12 @@ func TestStartWithNothing(t *testing.T) {
 		}
 	}
 }
+
+// A Consul without any routed service is a picture too: nothing is there, 404.
+func TestNothingIsRouted(t *testing.T) {
+	l := &lab{t: t, consul: agent.Start(t, agent.Config{}).Addr()}
+	b := l.lb()
+	eventually(t, 2*time.Second, "no route is 404", func() error { return status("http://"+b.traffic+"/", 404) })
+	l.stub("web", "web", "urlprefix-/", "passing")
+	eventually(t, 2*time.Second, "the first service is routed", func() error { return status("http://"+b.traffic+"/", 200) })
+}

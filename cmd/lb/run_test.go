@@ -569,9 +569,9 @@ func TestStopWaitsForWhatEnds(t *testing.T) {
 }
 
 func TestStopDoesNotWaitForConsul(t *testing.T) {
-	// A request to register that is on its way is not taken back: it has 5 s, and
-	// Consul is told 1 s long that it was in vain.
-	for registered, limit := range map[bool]time.Duration{true: 2 * time.Second, false: 6 * time.Second} {
+	// A request to register that is on its way has a second more, and Consul is
+	// told a second long that it was in vain.
+	for registered, limit := range map[bool]time.Duration{true: 2 * time.Second, false: 3 * time.Second} {
 		t.Run(fmt.Sprintf("registered=%t", registered), func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)

@@ -268,6 +268,9 @@ func (l *loop) settle() (again time.Time) {
 	full := l.full(now)
 	if l.changed && (full || l.resumed) || full && !l.w.Ready() {
 		l.changed = false
+		if l.snap == nil {
+			l.snap = registry.New() // that there is nothing to route is a picture too
+		}
 		l.publish(l.snap)
 	}
 	if full && !l.w.Ready() {

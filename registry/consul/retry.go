@@ -17,9 +17,13 @@ func (c *Client) RegisterRetrying(ctx context.Context, r Registration) (id strin
 	}
 	said := ""
 	for wait := 250 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		// A request that was sent is not taken back, or nobody would know
-		// whether there is something to deregister.
-		err := c.enrol(context.WithoutCancel(ctx), k)
+		// A request that was sent is given a second when ctx ends: it may well
+		// arrive, and then there is something to deregister.
+		try, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		stop := context.AfterFunc(ctx, func() { time.AfterFunc(time.Second, cancel) })
+		err := c.enrol(try, k)
+		stop()
+		cancel()
 		if err == nil {
 			return k.reg.ID, nil
 		}

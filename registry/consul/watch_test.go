@@ -366,7 +366,7 @@ func TestEmptyCatalogIsAFullPicture(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := record(t, newFake().client(t), WatchConfig{}, nil)
 		r.want(t, "")
-		if _, n := r.last(); n != 1 || !r.Ready() {
+		if s, n := r.last(); s == nil || n != 1 || !r.Ready() {
 			t.Errorf("%d snapshots, ready %v", n, r.Ready())
 		}
 	})
