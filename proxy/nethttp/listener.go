@@ -12,7 +12,10 @@ import (
 const (
 	acceptBackoff    = 5 * time.Millisecond // after a failed accept (no descriptor left, say); doubles
 	acceptBackoffMax = time.Second
-	backlogQuiet     = 5 * time.Millisecond // a listener that gives nothing for so long has an empty backlog
+	// Without lastCall, a listener that gives nothing for so long has an empty
+	// backlog; new connections that go on coming must not keep it open.
+	backlogGap = 200 * time.Microsecond
+	backlogMax = 250 * time.Millisecond
 )
 
 // listener accepts connections for net/http and never gives up: only close and
@@ -21,8 +24,12 @@ type listener struct {
 	net.Listener
 	s        *Server
 	draining atomic.Bool
+	gap      atomic.Bool // draining by looking for a gap
 	once     sync.Once
 	done     chan struct{} // closed with the listener
+
+	mu   sync.Mutex // guards late
+	late []net.Conn // what the last call found, still to be handed out
 }
 
 func (s *Server) listen(ln net.Listener) *listener {
@@ -32,25 +39,26 @@ func (s *Server) listen(ln net.Listener) *listener {
 // Accept waits for room under MaxConns, then for a connection.
 func (l *listener) Accept() (net.Conn, error) {
 	if !l.s.enter(l.done) {
-		return nil, net.ErrClosed
+		return l.lastOne()
 	}
 	for wait := acceptBackoff; ; {
-		draining := l.draining.Load()
-		if draining {
-			l.setDeadline(backlogQuiet)
+		gap := l.gap.Load()
+		if gap {
+			l.setDeadline(backlogGap)
 		}
 		c, err := l.Listener.Accept()
 		switch {
 		case err == nil:
 			return l.s.came(c), nil
-		case isTimeout(err) && draining:
+		case isTimeout(err) && gap:
 			l.close()
 			continue // with net.ErrClosed
 		case isTimeout(err):
 			continue
-		case errors.Is(err, net.ErrClosed):
+		case l.draining.Load(), errors.Is(err, net.ErrClosed):
 			l.s.leave()
-			return nil, net.ErrClosed
+			<-l.done
+			return l.lastOne()
 		}
 		l.s.log.Warn("cannot accept connections, trying again", "address", l.Addr().String(), "wait", wait, "error", err)
 		select {
@@ -73,12 +81,37 @@ func (l *listener) setDeadline(d time.Duration) {
 // returns when that is done, or closes at once when ctx ends.
 func (l *listener) drain(ctx context.Context) {
 	l.draining.Store(true)
-	l.setDeadline(backlogQuiet)
+	if late, ok := lastCall(l.Listener); ok {
+		l.mu.Lock()
+		l.late = late
+		l.mu.Unlock()
+		l.close()
+		return
+	}
+	l.gap.Store(true)
+	l.setDeadline(backlogGap)
 	select {
 	case <-l.done:
+	case <-time.After(backlogMax):
+		l.close()
 	case <-ctx.Done():
 		l.close()
 	}
+}
+
+// lastOne hands out what the last call found, one by one, and then says that
+// the listener is closed.
+func (l *listener) lastOne() (net.Conn, error) {
+	l.mu.Lock()
+	if len(l.late) == 0 {
+		l.mu.Unlock()
+		return nil, net.ErrClosed
+	}
+	c := l.late[0]
+	l.late = l.late[1:]
+	l.mu.Unlock()
+	l.s.enter(nil) // there will be room
+	return l.s.came(c), nil
 }
 
 func (l *listener) close() {
