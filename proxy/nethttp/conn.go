@@ -36,7 +36,8 @@ type conn struct {
 
 	state     atomic.Int32 // http.ConnState
 	spoke     atomic.Int64 // when something was first read since the state became idle, in Unix nanoseconds; 0 when nothing was
-	h2        atomic.Bool
+	heard     atomic.Int64 // when something was last read, in Unix nanoseconds
+	h1, h2    atomic.Bool  // had a request of HTTP/1, of HTTP/2
 	lingering atomic.Bool // read on before closing, so that the response arrives
 	closed    atomic.Bool
 
@@ -65,8 +66,10 @@ func addrPort(a net.Addr) netip.AddrPort {
 
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if n > 0 && c.spoke.Load() == 0 {
-		c.spoke.Store(time.Now().UnixNano())
+	if n > 0 {
+		now := time.Now().UnixNano()
+		c.heard.Store(now)
+		c.spoke.CompareAndSwap(0, now)
 	}
 	return n, err
 }
@@ -142,8 +145,14 @@ func (c *conn) resting(now time.Time) bool {
 			return false
 		}
 	case http.StateIdle:
-		if c.h2.Load() || now.UnixNano()-spoke > int64(newGrace) {
-			spoke = 0 // what is read of HTTP/2 need be no request: a stream would have made it active
+		// HTTP/2 is idle, says net/http, as soon as it begins and between any two
+		// streams, also while it has read the head of the next one; and a client
+		// that was told to go away may have sent it before it heard so.
+		if !c.h1.Load() && now.UnixNano()-c.heard.Load() < int64(newGrace) {
+			return false
+		}
+		if !c.h1.Load() || now.UnixNano()-spoke > int64(newGrace) {
+			spoke = 0 // what was read need be no request
 		}
 	default:
 		return false

@@ -90,6 +90,8 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	x.body.begin(x)
 	if r.ProtoMajor == 2 {
 		x.c.h2.Store(true)
+	} else {
+		x.c.h1.Store(true)
 	}
 	return x
 }
