@@ -28,12 +28,14 @@ type listener struct {
 	once     sync.Once
 	done     chan struct{} // closed with the listener
 
-	mu   sync.Mutex // guards late
-	late []net.Conn // what the last call found, still to be handed out
+	ended chan struct{} // closed when net/http was told that the listener is closed
+
+	mu   sync.Mutex // guards late, and the closing of ended
+	late []*conn    // what the last call found, still to be handed out
 }
 
 func (s *Server) listen(ln net.Listener) *listener {
-	return &listener{Listener: ln, s: s, done: make(chan struct{})}
+	return &listener{Listener: ln, s: s, done: make(chan struct{}), ended: make(chan struct{})}
 }
 
 // Accept waits for room under MaxConns, then for a connection.
@@ -83,9 +85,16 @@ func (l *listener) drain(ctx context.Context) {
 	l.draining.Store(true)
 	if late, ok := lastCall(l.Listener); ok {
 		l.mu.Lock()
-		l.late = late
+		for _, nc := range late {
+			l.late = append(l.late, l.s.came(nc)) // known from now on: a drain waits for them
+		}
 		l.mu.Unlock()
 		l.close()
+		select { // until an Accept under way has made its connection known too
+		case <-l.ended:
+		case <-time.After(backlogMax):
+		case <-ctx.Done():
+		}
 		return
 	}
 	l.gap.Store(true)
@@ -104,14 +113,19 @@ func (l *listener) drain(ctx context.Context) {
 func (l *listener) lastOne() (net.Conn, error) {
 	l.mu.Lock()
 	if len(l.late) == 0 {
-		l.mu.Unlock()
+		defer l.mu.Unlock()
+		select {
+		case <-l.ended:
+		default:
+			close(l.ended)
+		}
 		return nil, net.ErrClosed
 	}
 	c := l.late[0]
 	l.late = l.late[1:]
 	l.mu.Unlock()
 	l.s.enter(nil) // there will be room
-	return l.s.came(c), nil
+	return c, nil
 }
 
 func (l *listener) close() {
