@@ -38,7 +38,7 @@ type conn struct {
 	spoke     atomic.Int64 // when something was first read since the state became idle, in Unix nanoseconds; 0 when nothing was
 	heard     atomic.Int64 // when something was last read, in Unix nanoseconds
 	h1, h2    atomic.Bool  // had a request of HTTP/1, of HTTP/2
-	lingering atomic.Bool // read on before closing, so that the response arrives
+	lingering atomic.Bool  // read on before closing, so that the response arrives
 	closed    atomic.Bool
 
 	mu      sync.Mutex // guards what follows
