@@ -69,9 +69,10 @@ func full(t *testing.T) *Server {
 		instance("web-4", "10.0.0.4:80", false, "urlprefix-shop.test/ strip=/x"),
 	}})
 	var b route.Builder
-	table := b.Build(snapshot, route.Splits{ByService: map[string]*route.Split{"web": {
+	table := b.Build(route.Inputs{Snapshot: snapshot, Splits: route.Splits{ByService: map[string]*route.Split{"web": {
 		Service: "web", Explicit: true, Ratio: 0.25, Wanted: 0.25, MinHealthy: 1, Secret: secretHash, Index: 4718, DocHash: "0123456789abcdef",
-	}}})
+	}}}})
+
 	metrics := prometheus.NewRegistry()
 	up := prometheus.NewGauge(prometheus.GaugeOpts{Name: "lb_up", Help: "Always 1."})
 	up.Set(1)
@@ -99,10 +100,11 @@ func full(t *testing.T) *Server {
 // guarded is full with a document whose guards and selectors change its effect.
 func guarded(t *testing.T) *Server {
 	s := full(t)
-	table := new(route.Builder).Build(s.Table().Snapshot(), route.Splits{ByService: map[string]*route.Split{"web": {
+	table := new(route.Builder).Build(route.Inputs{Snapshot: s.Table().Snapshot(), Splits: route.Splits{ByService: map[string]*route.Split{"web": {
 		Service: "web", Explicit: true, Ratio: 0.25, Wanted: 0.25, MinHealthy: 2, Backup: route.Selector{Tag: "spare"},
 		Index: 4718, DocHash: "0123456789abcdef",
-	}}})
+	}}}})
+
 	s.Table = func() *route.Table { return table }
 	return s
 }

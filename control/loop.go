@@ -15,9 +15,8 @@ import (
 	"serin/route"
 )
 
-// Loop builds a table whenever the catalog or the splits change, and publishes
-// it. Set the exported fields, then call Run once. SetSnapshot, SetSplits and
-// Table may be called from any goroutine, also before Run.
+// Loop builds a table whenever one of its inputs changes, and publishes it. Set
+// the exported fields, then call Run once. The Set methods and Table may be called from any goroutine, also before Run.
 type Loop struct {
 	// Builder builds the tables; it belongs to Run's goroutine.
 	Builder route.Builder
@@ -35,9 +34,8 @@ type Loop struct {
 	once  sync.Once
 	woken chan struct{}
 
-	mu       sync.Mutex // guards the fields below; never held while building
-	snapshot *registry.Snapshot
-	splits   route.Splits
+	mu     sync.Mutex // guards the fields below; never held while building
+	inputs route.Inputs
 }
 
 func (l *Loop) init() {
@@ -57,16 +55,27 @@ func (l *Loop) Table() *route.Table {
 // SetSnapshot gives the loop the catalog as it is now. Before the first one
 // nothing is built.
 func (l *Loop) SetSnapshot(s *registry.Snapshot) {
-	l.mu.Lock()
-	l.snapshot = s
-	l.mu.Unlock()
-	l.wake()
+	l.set(func(in *route.Inputs) { in.Snapshot = s })
 }
 
 // SetSplits gives the loop the splits as they are now.
 func (l *Loop) SetSplits(s route.Splits) {
+	l.set(func(in *route.Inputs) { in.Splits = s })
+}
+
+// SetOverrides gives the loop the route commands as they are now.
+func (l *Loop) SetOverrides(o *route.Overrides) {
+	l.set(func(in *route.Inputs) { in.Overrides = o })
+}
+
+// SetOwnership gives the loop the policy of who may claim what.
+func (l *Loop) SetOwnership(o *route.Ownership) {
+	l.set(func(in *route.Inputs) { in.Ownership = o })
+}
+
+func (l *Loop) set(change func(*route.Inputs)) {
 	l.mu.Lock()
-	l.splits = s
+	change(&l.inputs)
 	l.mu.Unlock()
 	l.wake()
 }
@@ -100,14 +109,14 @@ func (l *Loop) Run(ctx context.Context) error {
 // step builds a table of the newest state and puts it in force.
 func (l *Loop) step() {
 	l.mu.Lock()
-	snapshot, splits := l.snapshot, l.splits
+	inputs := l.inputs
 	l.mu.Unlock()
-	if snapshot == nil {
+	if inputs.Snapshot == nil {
 		return
 	}
 	start := time.Now()
 	old := l.Table()
-	table, err := l.build(snapshot, splits)
+	table, err := l.build(inputs)
 	if err != nil {
 		l.Metrics.panicked()
 		l.logger().Error("BUG: the routing table cannot be built, the last one stays", "error", err)
@@ -124,15 +133,14 @@ func (l *Loop) step() {
 
 // build is Build, which should never panic: if it does, the last table is worth
 // more than the process.
-func (l *Loop) build(snapshot *registry.Snapshot, splits route.Splits) (t *route.Table, err error) {
+func (l *Loop) build(inputs route.Inputs) (t *route.Table, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%v\n%s", r, debug.Stack())
-			// What the builder kept between builds may be half written.
-			l.Builder = route.Builder{TagPrefix: l.Builder.TagPrefix, Datacenter: l.Builder.Datacenter}
+			l.Builder.Reset() // what it kept between builds may be half written
 		}
 	}()
-	return l.Builder.Build(snapshot, splits), nil
+	return l.Builder.Build(inputs), nil
 }
 
 func (l *Loop) logger() hclog.Logger {

@@ -318,7 +318,7 @@ func table(instances ...[]string) *route.Table {
 	}
 	svc.Normalize()
 	var b route.Builder
-	return b.Build(registry.New(svc), route.Splits{})
+	return b.Build(route.Inputs{Snapshot: registry.New(svc), Splits: route.Splits{}})
 }
 
 func TestTagsOnThePage(t *testing.T) {

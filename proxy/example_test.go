@@ -27,7 +27,7 @@ func ExampleCore() {
 		{Service: "web", ID: "web-1", Addr: "10.0.0.1:80", Tags: []string{"urlprefix-/"}, Health: registry.Passing, Ready: true},
 		{Service: "web", ID: "web-2", Addr: "10.0.0.2:80", Tags: []string{"urlprefix-/", "canary"}, Health: registry.Passing, Ready: true},
 	}}
-	table := new(route.Builder).Build(registry.New(web), route.Splits{Default: &route.Split{Explicit: true, Ratio: 0.5}})
+	table := new(route.Builder).Build(route.Inputs{Snapshot: registry.New(web), Splits: route.Splits{Default: &route.Split{Explicit: true, Ratio: 0.5}}})
 	draws := []uint64{0, 0, 0, 0, 1 << 63, 0} // part, arm and instance of two requests
 	core := &proxy.Core{
 		Table:     func() *route.Table { return table },

@@ -52,7 +52,7 @@ func table(t testing.TB, lines string, splits ...*route.Split) *route.Table {
 	for _, s := range splits {
 		set.ByService[s.Service] = s
 	}
-	tab := new(route.Builder).Build(registry.New(all...), set)
+	tab := new(route.Builder).Build(route.Inputs{Snapshot: registry.New(all...), Splits: set})
 	for _, p := range tab.Problems() {
 		if p.Tag != "" || p.Instance != "" { // an arm may well be empty in a test
 			t.Fatalf("problem in the test's table: %+v", p)

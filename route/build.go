@@ -58,7 +58,8 @@ type claimed struct {
 }
 
 // Build compiles the table. It never fails: what is wrong becomes a Problem.
-func (b *Builder) Build(s *registry.Snapshot, splits Splits) *Table {
+func (b *Builder) Build(in Inputs) *Table {
+	s, splits := in.Snapshot, in.Splits
 	t := &Table{table{prefix: b.prefix(), split: splits, catalog: s}}
 	last := b.services
 	b.services = make(map[string]*service, s.Len())

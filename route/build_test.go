@@ -36,7 +36,7 @@ split c ratio=0.5 canary=service:b
 split * ratio=0.1
 `)
 	var b Builder
-	first := b.Build(snapshot, splits)
+	first := b.Build(Inputs{Snapshot: snapshot, Splits: splits})
 	kept := func(what string, next *Table, hosts ...string) {
 		t.Helper()
 		for _, host := range []string{"a.test", "b.test", "c.test"} {
@@ -47,31 +47,31 @@ split * ratio=0.1
 		}
 		first = next
 	}
-	kept("nothing", b.Build(snapshot, splits), "a.test", "b.test", "c.test")
+	kept("nothing", b.Build(Inputs{Snapshot: snapshot, Splits: splits}), "a.test", "b.test", "c.test")
 	change := func(name string) *registry.Snapshot {
 		svc := *snapshot.Service(name)
 		snapshot = snapshot.With(&svc)
 		return snapshot
 	}
-	kept("service a", b.Build(change("a"), splits), "b.test", "c.test")
-	kept("service b, which c joins", b.Build(change("b"), splits), "a.test")
+	kept("service a", b.Build(Inputs{Snapshot: change("a"), Splits: splits}), "b.test", "c.test")
+	kept("service b, which c joins", b.Build(Inputs{Snapshot: change("b"), Splits: splits}), "a.test")
 	shared := first.Match("shared.test", "/", false)
-	kept("service d", b.Build(change("d"), splits), "a.test", "b.test", "c.test")
+	kept("service d", b.Build(Inputs{Snapshot: change("d"), Splits: splits}), "a.test", "b.test", "c.test")
 	if len(shared.Parts) != 2 || first.Match("shared.test", "/", false) != shared {
 		t.Error("a route that two unchanged services share was built again")
 	}
 	own := *splits.ByService["c"]
-	kept("the split of c", b.Build(snapshot, Splits{ByService: map[string]*Split{"c": &own}, Default: splits.Default}), "a.test", "b.test")
+	kept("the split of c", b.Build(Inputs{Snapshot: snapshot, Splits: Splits{ByService: map[string]*Split{"c": &own}, Default: splits.Default}}), "a.test", "b.test")
 	other := *splits.Default
-	kept("nothing, with an own split", b.Build(snapshot, Splits{ByService: map[string]*Split{"c": &own}, Default: splits.Default}), "a.test", "b.test", "c.test")
-	kept("the default", b.Build(snapshot, Splits{ByService: map[string]*Split{"c": &own}, Default: &other}), "c.test")
+	kept("nothing, with an own split", b.Build(Inputs{Snapshot: snapshot, Splits: Splits{ByService: map[string]*Split{"c": &own}, Default: splits.Default}}), "a.test", "b.test", "c.test")
+	kept("the default", b.Build(Inputs{Snapshot: snapshot, Splits: Splits{ByService: map[string]*Split{"c": &own}, Default: &other}}), "c.test")
 }
 
 func TestBuildKeepsWithoutDocuments(t *testing.T) {
 	snapshot, _ := parseCatalog(t, "service a\n a1 | urlprefix-a.test/\n")
 	var b Builder
-	first := b.Build(snapshot, Splits{})
-	if next := b.Build(snapshot, Splits{}); next.Match("a.test", "/", false) != first.Match("a.test", "/", false) {
+	first := b.Build(Inputs{Snapshot: snapshot, Splits: Splits{}})
+	if next := b.Build(Inputs{Snapshot: snapshot, Splits: Splits{}}); next.Match("a.test", "/", false) != first.Match("a.test", "/", false) {
 		t.Error("a route that did not change was built again")
 	}
 }
@@ -119,8 +119,8 @@ func TestBuildIsTheSameEveryTime(t *testing.T) {
 			} else {
 				snapshot = snapshot.With(service.Draw(t, "service"))
 			}
-			table := b.Build(snapshot, splits)
-			if got, want := printed(t, table), printed(t, new(Builder).Build(snapshot, splits)); got != want {
+			table := b.Build(Inputs{Snapshot: snapshot, Splits: splits})
+			if got, want := printed(t, table), printed(t, new(Builder).Build(Inputs{Snapshot: snapshot, Splits: splits})); got != want {
 				t.Fatalf("incremental\n%s\nfrom nothing\n%s", got, want)
 			}
 			for r := range table.Routes() {
@@ -203,7 +203,7 @@ func TestDiff(t *testing.T) {
 	var b Builder
 	build := func(text string) *Table {
 		snapshot, splits := parseCatalog(t, text)
-		return b.Build(snapshot, splits)
+		return b.Build(Inputs{Snapshot: snapshot, Splits: splits})
 	}
 	names := func(c Changes) string {
 		var s []string
@@ -261,7 +261,7 @@ func TestDiff(t *testing.T) {
 
 func TestPrintIsPrintable(t *testing.T) {
 	in := registry.Instance{Service: "web", ID: "a\x1b[31m", Addr: "10.0.0.1:80", Ready: true, Tags: []string{"urlprefix-/\u202ex", "two words\n", "<b>\u202e"}}
-	got := printed(t, new(Builder).Build(registry.New(&registry.Service{Name: "web", Instances: []registry.Instance{in}}), Splits{}))
+	got := printed(t, new(Builder).Build(Inputs{Snapshot: registry.New(&registry.Service{Name: "web", Instances: []registry.Instance{in}}), Splits: Splits{}}))
 	if strings.ContainsAny(got, "\x1b\u202e") || strings.Count(got, "\n") != 2 || !strings.Contains(got, "two words\uFFFD,<b>\uFFFD") {
 		t.Errorf("%q", got)
 	}
@@ -273,17 +273,17 @@ func BenchmarkBuild(b *testing.B) {
 	b.Run("routes=50000/from_nothing", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			new(Builder).Build(snapshot, Splits{})
+			new(Builder).Build(Inputs{Snapshot: snapshot, Splits: Splits{}})
 		}
 	})
 	b.Run("routes=50000/one_service_changed", func(b *testing.B) {
 		b.ReportAllocs()
 		var builder Builder
-		builder.Build(snapshot, Splits{})
+		builder.Build(Inputs{Snapshot: snapshot, Splits: Splits{}})
 		svc := *snapshot.Service("s000042")
 		for b.Loop() {
 			svc := svc
-			builder.Build(snapshot.With(&svc), Splits{})
+			builder.Build(Inputs{Snapshot: snapshot.With(&svc), Splits: Splits{}})
 		}
 	})
 }

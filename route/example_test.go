@@ -15,7 +15,7 @@ func Example() {
 	}})
 	splits := route.Splits{ByService: map[string]*route.Split{"web": {Service: "web", Ratio: 0.1}}}
 
-	table := new(route.Builder).Build(catalog, splits)
+	table := new(route.Builder).Build(route.Inputs{Snapshot: catalog, Splits: splits})
 	if err := table.Print(os.Stdout); err != nil {
 		fmt.Println(err)
 	}

@@ -33,7 +33,7 @@ func TestGolden(t *testing.T) {
 				parts = append(parts, "")
 			}
 			snapshot, splits := parseCatalog(t, parts[0])
-			table := (&Builder{Datacenter: "dc1"}).Build(snapshot, splits)
+			table := (&Builder{Datacenter: "dc1"}).Build(Inputs{Snapshot: snapshot, Splits: splits})
 
 			var out strings.Builder
 			if err := table.Print(&out); err != nil {
@@ -216,5 +216,5 @@ func parseSelector(s string) (sel Selector) {
 func mustBuild(t testing.TB, text string) *Table {
 	t.Helper()
 	snapshot, splits := parseCatalog(t, text)
-	return new(Builder).Build(snapshot, splits)
+	return new(Builder).Build(Inputs{Snapshot: snapshot, Splits: splits})
 }

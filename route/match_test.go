@@ -21,7 +21,7 @@ func tableOf(rules ...Rule) *Table {
 			Weight: 1, Tags: []string{"urlprefix-" + r.Host + r.Path},
 		}}}
 	}
-	return new(Builder).Build(registry.New(services...), Splits{})
+	return new(Builder).Build(Inputs{Snapshot: registry.New(services...), Splits: Splits{}})
 }
 
 // slowMatch says Fabio's order in the plainest words: among the rules whose
@@ -138,7 +138,7 @@ func TestNilTable(t *testing.T) {
 	for range table.Targets() {
 		t.Error("a nil table has a target")
 	}
-	if table = new(Builder).Build(nil, Splits{}); table.Match("a", "/", false) != nil {
+	if table = new(Builder).Build(Inputs{Snapshot: nil, Splits: Splits{}}); table.Match("a", "/", false) != nil {
 		t.Error("an empty table matches")
 	}
 }

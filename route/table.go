@@ -74,8 +74,12 @@ type Target struct {
 	Capacity int
 	// Options are the tag's options, shared between targets.
 	Options *Options
-	// Tag is the tag this target comes from, as it was registered.
+	// Tag is the tag this target comes from, as it was registered; "" when it
+	// comes from an override.
 	Tag string
+	// Source is where the target comes from: "tag", or the override's source
+	// and line ("lb/routes/10-web:3").
+	Source string
 
 	idHash, nodeHash uint64 // see hashes
 }
@@ -90,9 +94,22 @@ type Builder struct {
 	TagPrefix string
 	// Datacenter replaces $DC and ${DC} in hosts and paths.
 	Datacenter string
+	// Matcher is how the paths of routes are compared.
+	Matcher Matcher
+	// NoGlobs takes hosts with glob characters, but for a leading "*.", as
+	// they are written (Fabio's glob.matching.disabled).
+	NoGlobs bool
+	// Denied are addresses ("host:port") and networks that no target may have:
+	// the balancer's own listeners, Consul. Link-local, multicast and
+	// unspecified ones are always denied. Allowed are the exceptions.
+	Denied  Addresses
+	Allowed Addresses
 
 	builder // parsed services by pointer
 }
+
+// Reset forgets what was kept between builds.
+func (b *Builder) Reset() { b.builder = builder{} }
 
 // Routes yields all routes in matching order: within a host the longer path
 // before its prefixes.
@@ -178,7 +195,10 @@ func (t *Table) Snapshot() *registry.Snapshot {
 // Problem is one thing the builder refused, and why. It never affects anything
 // else than what it names.
 type Problem struct {
-	Service  string `json:"service"`
+	// Where is the place of what was refused, for people: "web-1: urlprefix-/foo["
+	// or, of an override, source:line:column.
+	Where    string `json:"where,omitempty"`
+	Service  string `json:"service,omitempty"`
 	Instance string `json:"instance,omitempty"`
 	Node     string `json:"node,omitempty"`
 	Tag      string `json:"tag,omitempty"`

@@ -92,7 +92,7 @@ func parseTag(prefix, dc, tag string) (Rule, error) {
 		host, path = src[:i], src[i:]
 	}
 
-	r := Rule{Options: Options{Weight: -1}}
+	r := Rule{Options: Options{Weight: -1, Retries: -1}}
 	switch name, off, err := expand(host, dc); {
 	case err != nil:
 		return Rule{}, at(pos+off, "%w", err)

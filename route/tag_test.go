@@ -182,14 +182,14 @@ func TestBadTagsTouchNothingElse(t *testing.T) {
 	neighbour := &registry.Service{Name: "zoo", Instances: []registry.Instance{
 		{Service: "zoo", ID: "z", Addr: "10.0.0.3:80", Ready: true, Tags: []string{"urlprefix-/ strip=/x", "urlprefix-zoo.test/"}},
 	}}
-	want := print(new(Builder).Build(registry.New(good(), neighbour), Splits{}))
+	want := print(new(Builder).Build(Inputs{Snapshot: registry.New(good(), neighbour), Splits: Splits{}}))
 	tags := badTags()
 	if len(tags) < 200 {
 		t.Fatalf("only %d bad tags", len(tags))
 	}
 	b := new(Builder)
 	for _, tag := range tags {
-		table := b.Build(registry.New(good(tag), neighbour), Splits{})
+		table := b.Build(Inputs{Snapshot: registry.New(good(tag), neighbour), Splits: Splits{}})
 		got := print(table)
 		// The bad tag is no route: it shows beside its instance as nothing.
 		if got != want {
@@ -207,7 +207,7 @@ func TestTooManyTags(t *testing.T) {
 	for i := range maxTags + 5 {
 		in.Tags = append(in.Tags, fmt.Sprintf("urlprefix-/%d/", i), "other")
 	}
-	table := new(Builder).Build(registry.New(&registry.Service{Name: "web", Instances: []registry.Instance{in}}), Splits{})
+	table := new(Builder).Build(Inputs{Snapshot: registry.New(&registry.Service{Name: "web", Instances: []registry.Instance{in}}), Splits: Splits{}})
 	if table.Len() != maxTags || len(table.Problems()) != 1 {
 		t.Errorf("%d routes, problems %v", table.Len(), table.Problems())
 	}

@@ -135,7 +135,7 @@ func demoTable(docs documents) func() *route.Table {
 		common := splits[""]
 		delete(splits, "")
 		var b route.Builder
-		return b.Build(catalog, route.Splits{ByService: splits, Default: common})
+		return b.Build(route.Inputs{Snapshot: catalog, Splits: route.Splits{ByService: splits, Default: common}})
 	}
 }
 

@@ -27,7 +27,7 @@ func tableOf(n int, own, common *route.Split) *route.Table {
 	if own != nil {
 		splits.ByService["s0"] = own
 	}
-	return new(route.Builder).Build(registry.New(services...), splits)
+	return new(route.Builder).Build(route.Inputs{Snapshot: registry.New(services...), Splits: splits})
 }
 
 func TestSharesInForce(t *testing.T) {
@@ -57,9 +57,10 @@ func TestEmptyArms(t *testing.T) {
 	own := &route.Split{Service: "s0", Explicit: true, Ratio: 0.5, Canary: route.Selector{Tag: "v8"}}
 	f(nil, 0, "")
 	f(tableOf(2, nil, nil), 0, "")
-	waits := new(route.Builder).Build(registry.New(&registry.Service{Name: "s0", Instances: []registry.Instance{
+	waits := new(route.Builder).Build(route.Inputs{Snapshot: registry.New(&registry.Service{Name: "s0", Instances: []registry.Instance{
 		{Service: "s0", ID: "a", Addr: "10.0.0.1:80", Ready: true, Tags: []string{"urlprefix-/"}},
-	}}), route.Splits{ByService: map[string]*route.Split{"s0": {Service: "s0", Explicit: true, Ratio: 0.5}}})
+	}}), Splits: route.Splits{ByService: map[string]*route.Split{"s0": {Service: "s0", Explicit: true, Ratio: 0.5}}}})
+
 	f(waits, 0, "") // for its first canary
 	f(tableOf(1, own, nil), 1, `s0: the canary arm is empty: no instance of the service has tag "v8"`)
 	f(tableOf(2, own, v9), 2, `s1: the stable arm is empty: no instance of the service has tag "v9"`)

@@ -48,7 +48,7 @@ func lb(t testing.TB, options string, configure func(*Server), instances ...stri
 	}
 	svc.Normalize()
 	var builder route.Builder
-	table := builder.Build(registry.New(svc), route.Splits{})
+	table := builder.Build(route.Inputs{Snapshot: registry.New(svc), Splits: route.Splits{}})
 	for _, p := range table.Problems() {
 		t.Fatal(p.Err)
 	}
