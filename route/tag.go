@@ -61,7 +61,7 @@ func ParseTag(prefix, tag string) (Rule, error) { return parseTag(prefix, "", ta
 func (r Rule) String() string { return r.Host + r.Path + r.Options.String() }
 
 func at(offset int, format string, args ...any) error {
-	return fmt.Errorf("at offset %d: %w", offset, fmt.Errorf(format, args...))
+	return &offsetError{offset, fmt.Errorf(format, args...)}
 }
 
 func parseTag(prefix, dc, tag string) (Rule, error) {
