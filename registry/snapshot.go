@@ -25,6 +25,9 @@ type Instance struct {
 	Ready      bool              `json:"ready"`            // may get traffic, see Judge
 	Reason     string            `json:"reason,omitempty"` // why it may not
 	Checks     []Check           `json:"checks,omitempty"`
+	// Created is Consul's index at the instance's registration: of two the
+	// lower one was there first. 0 is unknown.
+	Created uint64 `json:"created,omitempty"`
 }
 
 // Service is everything known of one service: one element of a Snapshot.

@@ -19,6 +19,11 @@ type Table struct {
 type Route struct {
 	Host string // lower case, as in the tag; "" is any host
 	Path string // as in the tag; always starts with "/"
+	// Priority and When are the options priority= and methods=, header=,
+	// query= of the rule: within a host a higher priority is tried first, and
+	// a route serves only requests for which When holds; nil is all.
+	Priority int
+	When     *Condition
 	// Parts divide the route among the services that claim it (Fabio: they
 	// share one route and one 100 %), in order of their names. A Part whose
 	// service has no ready instance has Share 0; when that is so for all of
