@@ -23,6 +23,7 @@ type Config struct {
 	Registry Registry
 	Canary   Canary
 	Log      Log
+	Metrics  Metrics
 
 	// sources says where each value came from, by key; a key that is missing
 	// has its default.
@@ -33,6 +34,10 @@ type Config struct {
 type Proxy struct {
 	Addr           []string
 	Strategy       route.Balance
+	Matcher        route.Matcher
+	NoGlobs        bool   // glob.matching.disabled
+	Auth           string // schemes, see proxy.ParseAuthSchemes
+	Gzip           Gzip
 	NoRouteStatus  int
 	Retries        int
 	PanicThreshold int
@@ -46,17 +51,40 @@ type Proxy struct {
 	Headers        proxy.Headers
 }
 
+// Gzip are the proxy.gzip.* options: compression of responses.
+type Gzip struct {
+	ContentType string // regular expression of the types that are compressed; "" is off
+	MinSize     int
+	Encodings   []string // in order of preference
+}
+
 // UI are the ui.* options: the admin listener.
 type UI struct {
 	Addr        string
 	AllowRemote bool
+	Access      string // rw or ro
 }
 
 // Registry are the registry.* options.
 type Registry struct {
 	SnapshotPath   string
 	SnapshotMaxAge time.Duration
+	Ownership      Ownership
+	Targets        Targets
 	Consul         Consul
+}
+
+// Ownership are the registry.ownership.* options: who may claim what.
+type Ownership struct {
+	Mode   route.OwnershipMode
+	KVPath string
+	File   string // in place of KVPath
+	Hold   time.Duration
+}
+
+// Targets are the registry.targets.* options: which addresses may be targets.
+type Targets struct {
+	Allow, Deny []string // networks, addresses, or host:port
 }
 
 // Consul are the registry.consul.* options. Addr, Token and TokenFile are
@@ -67,7 +95,19 @@ type Consul struct {
 	TokenFile string
 	TagPrefix string
 	Policy    registry.Policy
-	Register  Register
+	// KVPath are the keys of route commands, NoRouteHTMLPath that of the page
+	// where no route matches.
+	KVPath          []string
+	NoRouteHTMLPath string
+	TLS             ConsulTLS
+	Register        Register
+}
+
+// ConsulTLS are the registry.consul.tls.* options; what is empty is left to
+// the CONSUL_* variables of Consul's client.
+type ConsulTLS struct {
+	CAFile, CAPath, CertFile, KeyFile string
+	SkipVerify                        bool
 }
 
 // Register are the registry.consul.register.* options.
@@ -90,7 +130,18 @@ type Log struct {
 	Level        string
 	Format       string // auto, text or json
 	AccessTarget string // "", stdout, stderr or a file name
-	AccessFormat string // json, common or combined
+	AccessFormat string // json, common, combined or a template
+}
+
+// Metrics are the metrics.* options: where numbers are sent.
+type Metrics struct {
+	Target    []string // prometheus, statsd, dogstatsd, graphite
+	Prefix    string   // template
+	Names     string   // template
+	Interval  time.Duration
+	StatsD    string // address
+	DogStatsD string // address
+	Graphite  string // address
 }
 
 // Default returns what lb does when it is told nothing.
@@ -101,6 +152,7 @@ func Default() Config {
 			NoRouteStatus:  404,
 			Retries:        2,
 			PanicThreshold: 50,
+			Gzip:           Gzip{MinSize: 10 << 10, Encodings: []string{"zstd", "br", "gzip"}},
 			LameDuck:       10 * time.Second,
 			Drain:          time.Minute,
 			Timeouts: proxy.Timeouts{
@@ -120,12 +172,15 @@ func Default() Config {
 				ReplayBody:     64 << 10,
 			},
 		},
-		UI: UI{Addr: "127.0.0.1:9998"},
+		UI: UI{Addr: "127.0.0.1:9998", Access: "rw"},
 		Registry: Registry{
 			SnapshotMaxAge: 24 * time.Hour,
+			Ownership:      Ownership{KVPath: "lb/ownership", Hold: 10 * time.Minute},
 			Consul: Consul{
-				TagPrefix: "urlprefix-",
-				Policy:    registry.Policy{Status: []registry.Health{registry.Passing}},
+				TagPrefix:       "urlprefix-",
+				Policy:          registry.Policy{Status: []registry.Health{registry.Passing}},
+				KVPath:          []string{"lb/routes"},
+				NoRouteHTMLPath: "lb/noroute.html",
 				Register: Register{
 					Enabled:       true,
 					Name:          "lb",
@@ -136,6 +191,11 @@ func Default() Config {
 		},
 		Canary: Canary{Prefix: "lb/canary"},
 		Log:    Log{Level: "info", Format: "auto", AccessFormat: "json"},
+		Metrics: Metrics{
+			Target:   []string{"prometheus"},
+			Prefix:   "{{clean .Hostname}}.{{clean .Exec}}",
+			Interval: 30 * time.Second,
+		},
 	}
 }
 

@@ -37,7 +37,7 @@ type option struct {
 }
 
 // The groups of the table, in the order in which help shows them.
-var groups = []string{"Traffic", "Instances", "Timeouts", "Headers", "Stopping", "Admin", "Consul", "Registration", "Canary", "Logs"}
+var groups = []string{"Traffic", "Instances", "Timeouts", "Headers", "Stopping", "Admin", "Consul", "Registration", "Canary", "Logs", "Metrics"}
 
 // options is the option table: flags, variables, YAML keys, help, lb config
 // and the reference come from here and nowhere else. Fabio's names are used
@@ -51,6 +51,31 @@ var options = []*option{
 		key: "proxy.strategy", group: "Traffic", field: func(c *Config) any { return &c.Proxy.Strategy },
 		doc:    "which instance gets a request where a canary document does not say: p2c takes the less busy of two drawn at random (Fabio's rr and rnd are understood)",
 		values: []string{"p2c", "least_conn", "round_robin", "random"},
+	},
+	{
+		key: "proxy.matcher", group: "Traffic", field: func(c *Config) any { return &c.Proxy.Matcher },
+		doc:    "how the path of a route is compared: its bytes are a prefix of the request's path, the same without regard to case, or a glob that the whole path matches",
+		values: []string{"prefix", "iprefix", "glob"},
+	},
+	{
+		key: "glob.matching.disabled", group: "Traffic", field: func(c *Config) any { return &c.Proxy.NoGlobs },
+		doc: "take hosts with glob characters as they are written; *.suffix still works",
+	},
+	{
+		key: "proxy.auth", group: "Traffic", field: func(c *Config) any { return &c.Proxy.Auth },
+		doc: "schemes for the tag option auth=NAME, such as name=staff;type=basic;file=/etc/lb/htpasswd;realm=Staff;refresh=5s; several are separated by commas", unit: "scheme,…",
+	},
+	{
+		key: "proxy.gzip.contenttype", group: "Traffic", field: func(c *Config) any { return &c.Proxy.Gzip.ContentType },
+		doc: "regular expression of the content types to compress; empty compresses nothing", unit: "regexp",
+	},
+	{
+		key: "proxy.gzip.minsize", group: "Traffic", field: func(c *Config) any { return &c.Proxy.Gzip.MinSize },
+		doc: "responses known to be smaller are not compressed", unit: "bytes", zero: "every size",
+	},
+	{
+		key: "proxy.gzip.encodings", group: "Traffic", field: func(c *Config) any { return &c.Proxy.Gzip.Encodings },
+		doc: "compressions offered, the first one a client likes best wins: zstd, br, gzip", unit: "encoding,…",
 	},
 	{
 		key: "proxy.noroutestatus", group: "Traffic", field: func(c *Config) any { return &c.Proxy.NoRouteStatus },
@@ -162,6 +187,10 @@ var options = []*option{
 		doc: "address of the admin listener: API, /metrics, /health, /ready, pprof", unit: "host:port",
 	},
 	{
+		key: "ui.access", group: "Admin", field: func(c *Config) any { return &c.UI.Access },
+		doc: "rw lets the API write route commands, ro lets it only look", values: []string{"rw", "ro"},
+	},
+	{
 		key: "ui.allow.remote", group: "Admin", field: func(c *Config) any { return &c.UI.AllowRemote },
 		doc: "allow ui.addr to be reachable from other machines; it asks nobody who they are",
 	},
@@ -189,6 +218,59 @@ var options = []*option{
 	{
 		key: "registry.consul.checksRequired", group: "Consul", field: func(c *Config) any { return &c.Registry.Consul.Policy.Required },
 		doc: "how many of an instance's checks must be good", values: []string{"one", "all"},
+	},
+	{
+		key: "registry.consul.kvpath", group: "Consul", field: func(c *Config) any { return &c.Registry.Consul.KVPath },
+		doc: "KV keys, with those below them, that hold route commands; add /fabio/config to read Fabio's", unit: "key,…",
+	},
+	{
+		key: "registry.consul.noroutehtmlpath", group: "Consul", field: func(c *Config) any { return &c.Registry.Consul.NoRouteHTMLPath },
+		doc: "KV key of the HTML that is answered where no route matches; empty is none", unit: "key",
+	},
+	{
+		key: "registry.consul.tls.cafile", group: "Consul", field: func(c *Config) any { return &c.Registry.Consul.TLS.CAFile },
+		doc: "CA certificates that an https agent is verified with", unit: "file",
+	},
+	{
+		key: "registry.consul.tls.capath", group: "Consul", field: func(c *Config) any { return &c.Registry.Consul.TLS.CAPath },
+		doc: "directory of such certificates", unit: "directory",
+	},
+	{
+		key: "registry.consul.tls.certfile", group: "Consul", field: func(c *Config) any { return &c.Registry.Consul.TLS.CertFile },
+		doc: "certificate to show to an https agent", unit: "file",
+	},
+	{
+		key: "registry.consul.tls.keyfile", group: "Consul", field: func(c *Config) any { return &c.Registry.Consul.TLS.KeyFile },
+		doc: "its private key", unit: "file",
+	},
+	{
+		key: "registry.consul.tls.insecureskipverify", group: "Consul", field: func(c *Config) any { return &c.Registry.Consul.TLS.SkipVerify },
+		doc: "do not verify the agent's certificate: whoever is between us and Consul can then steer all traffic",
+	},
+	{
+		key: "registry.ownership.mode", group: "Consul", field: func(c *Config) any { return &c.Registry.Ownership.Mode },
+		doc:    "may a service claim a host and path that another has: off shares them as Fabio does; first-owner refuses it unless a rule allows it; strict refuses all that no rule allows",
+		values: []string{"off", "first-owner", "strict"},
+	},
+	{
+		key: "registry.ownership.kvpath", group: "Consul", field: func(c *Config) any { return &c.Registry.Ownership.KVPath },
+		doc: "KV key of the ownership rules", unit: "key",
+	},
+	{
+		key: "registry.ownership.file", group: "Consul", field: func(c *Config) any { return &c.Registry.Ownership.File },
+		doc: "file of the ownership rules, in place of the KV key; read at start", unit: "file",
+	},
+	{
+		key: "registry.ownership.hold", group: "Consul", field: func(c *Config) any { return &c.Registry.Ownership.Hold },
+		doc: "how long an owner that left the catalog keeps what it owned",
+	},
+	{
+		key: "registry.targets.allow", group: "Consul", field: func(c *Config) any { return &c.Registry.Targets.Allow },
+		doc: "addresses that may be targets although they are denied: networks, addresses or host:port", unit: "address,…",
+	},
+	{
+		key: "registry.targets.deny", group: "Consul", field: func(c *Config) any { return &c.Registry.Targets.Deny },
+		doc: "addresses that no target or redirect may have, besides link-local ones, our own listeners and Consul", unit: "address,…",
 	},
 	{
 		key: "registry.snapshot.path", group: "Consul", field: func(c *Config) any { return &c.Registry.SnapshotPath },
@@ -243,7 +325,36 @@ var options = []*option{
 	},
 	{
 		key: "log.access.format", group: "Logs", field: func(c *Config) any { return &c.Log.AccessFormat },
-		doc: "form of its lines", values: []string{"json", "common", "combined"},
+		doc: "form of its lines: json, common, combined, or a template with Fabio's $fields", unit: "format",
+	},
+
+	{
+		key: "metrics.target", group: "Metrics", field: func(c *Config) any { return &c.Metrics.Target },
+		doc: "where metrics go: prometheus (served at /metrics in any case), statsd, dogstatsd, graphite; several are separated by commas", unit: "target,…",
+	},
+	{
+		key: "metrics.prefix", group: "Metrics", field: func(c *Config) any { return &c.Metrics.Prefix },
+		doc: "what the names sent begin with", unit: "template",
+	},
+	{
+		key: "metrics.names", group: "Metrics", field: func(c *Config) any { return &c.Metrics.Names },
+		doc: "how labels become part of a name where the target has no labels; empty is the labels' values in order", unit: "template",
+	},
+	{
+		key: "metrics.interval", group: "Metrics", field: func(c *Config) any { return &c.Metrics.Interval },
+		doc: "how often metrics are sent",
+	},
+	{
+		key: "metrics.statsd.addr", group: "Metrics", field: func(c *Config) any { return &c.Metrics.StatsD },
+		doc: "address for statsd over UDP", unit: "host:port",
+	},
+	{
+		key: "metrics.dogstatsd.addr", group: "Metrics", field: func(c *Config) any { return &c.Metrics.DogStatsD },
+		doc: "address for dogstatsd over UDP", unit: "host:port",
+	},
+	{
+		key: "metrics.graphite.addr", group: "Metrics", field: func(c *Config) any { return &c.Metrics.Graphite },
+		doc: "address for graphite over TCP", unit: "host:port",
 	},
 }
 
@@ -340,6 +451,14 @@ func (o *option) set(c *Config, text string) error {
 		var i int
 		i, err = o.index(text)
 		*p = route.Balance(i)
+	case *route.Matcher:
+		var i int
+		i, err = o.index(text)
+		*p = route.Matcher(i)
+	case *route.OwnershipMode:
+		var i int
+		i, err = o.index(text)
+		*p = route.OwnershipMode(i)
 	default:
 		panic(fmt.Sprintf("BUG: option %s has a field of type %T", o.key, p))
 	}
@@ -375,6 +494,10 @@ func (o *option) text(c *Config) string {
 	case *registry.Required:
 		return o.values[*p]
 	case *route.Balance:
+		return o.values[*p]
+	case *route.Matcher:
+		return o.values[*p]
+	case *route.OwnershipMode:
 		return o.values[*p]
 	default:
 		panic(fmt.Sprintf("BUG: option %s has a field of type %T", o.key, p))
