@@ -50,6 +50,8 @@ type Server struct {
 	// request must name this machine by address or as localhost, so that a web
 	// page whose name was made to point here (DNS rebinding) reads nothing.
 	Remote bool
+	// ReadOnly refuses every request that would change something.
+	ReadOnly bool
 	// Started is when the program started.
 	Started time.Time
 	// Log gets what the HTTP server has to say; nil is silence.
@@ -90,33 +92,26 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	return nil
 }
 
-// endpoint is one row of what the listener answers.
-type endpoint struct {
-	path  string // a pattern of http.ServeMux, without method
-	doc   string
-	serve http.HandlerFunc
-}
-
 func (s *Server) endpoints() []endpoint {
 	return []endpoint{
-		{"/{$}", "this list", s.index},
-		{"/health", "200 while the process lives", s.health},
-		{"/ready", "200 when traffic may come, else 503 with the reasons; ?consul answers 429 (Consul's warning) when something needs a look", s.ready},
-		{"/metrics", "metrics for Prometheus", s.metrics()},
-		{"/api/v1/status", "the whole in one view", s.status},
-		{"/api/v1/routes", "the routing table; ?service=NAME", s.routes},
-		{"/api/v1/services", "services and how many of their instances are ready", s.services},
-		{"/api/v1/services/{name}", "instances of one service, their checks, and its canary", s.service},
-		{"/api/v1/upstreams", "live state of the instances: requests in flight, ejections", s.upstreams},
-		{"/api/v1/problems", "tags that were refused, and why", s.problems},
-		{"/api/v1/canary", "canary documents and what came of them", s.canaries},
-		{"/api/v1/canary/{service}", "the document in force for one service, and what came of it", s.canary},
-		{"/api/v1/config", "the configuration, secrets redacted", s.config},
-		{"/api/v1/version", "what this program was built from", s.version},
-		{"/api/routes", "the routing table in Fabio's form; ?pretty, ?raw", s.fabioRoutes},
-		{"/api/config", "the configuration as one object, secrets redacted", s.fabioConfig},
-		{"/api/version", "version as text", s.fabioVersion},
-		{"/debug/pprof/", "profiles", profile},
+		{path: "/{$}", doc: "this list", serve: s.index},
+		{path: "/health", doc: "200 while the process lives", serve: s.health},
+		{path: "/ready", doc: "200 when traffic may come, else 503 with the reasons; ?consul answers 429 (Consul's warning) when something needs a look", serve: s.ready},
+		{path: "/metrics", doc: "metrics for Prometheus", serve: s.metrics()},
+		{path: "/api/v1/status", doc: "the whole in one view", serve: s.status},
+		{path: "/api/v1/routes", doc: "the routing table; ?service=NAME", serve: s.routes},
+		{path: "/api/v1/services", doc: "services and how many of their instances are ready", serve: s.services},
+		{path: "/api/v1/services/{name}", doc: "instances of one service, their checks, and its canary", serve: s.service},
+		{path: "/api/v1/upstreams", doc: "live state of the instances: requests in flight, ejections", serve: s.upstreams},
+		{path: "/api/v1/problems", doc: "tags that were refused, and why", serve: s.problems},
+		{path: "/api/v1/canary", doc: "canary documents and what came of them", serve: s.canaries},
+		{path: "/api/v1/canary/{service}", doc: "the document in force for one service, and what came of it", serve: s.canary},
+		{path: "/api/v1/config", doc: "the configuration, secrets redacted", serve: s.config},
+		{path: "/api/v1/version", doc: "what this program was built from", serve: s.version},
+		{path: "/api/routes", doc: "the routing table in Fabio's form; ?pretty, ?raw", serve: s.fabioRoutes},
+		{path: "/api/config", doc: "the configuration as one object, secrets redacted", serve: s.fabioConfig},
+		{path: "/api/version", doc: "version as text", serve: s.fabioVersion},
+		{path: "/debug/pprof/", doc: "profiles", serve: profile},
 	}
 }
 
@@ -125,7 +120,7 @@ func (s *Server) endpoints() []endpoint {
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	for _, e := range s.endpoints() {
-		mux.HandleFunc(e.path, e.serve)
+		mux.HandleFunc(e.path, s.gate(e))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "nothing is at "+r.URL.Path, "GET / lists what there is")
@@ -141,10 +136,6 @@ func (s *Server) Handler() http.Handler {
 		case !s.Remote && !local(r.Host):
 			fail(w, http.StatusForbidden, "this listener is for this machine only, and does not answer to the name "+r.Host,
 				"use http://127.0.0.1, or set ui.allow.remote and ui.addr to serve others")
-		case r.Method != http.MethodGet && r.Method != http.MethodHead:
-			h.Set("Allow", "GET, HEAD")
-			fail(w, http.StatusMethodNotAllowed, "this API only looks: "+r.Method+" is not answered",
-				"change a canary with lb canary set or consul kv put, and other things in Consul")
 		default:
 			mux.ServeHTTP(w, r)
 		}
