@@ -1,7 +1,6 @@
 package control
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"runtime/debug"
@@ -15,14 +14,14 @@ import (
 	"serin/route"
 )
 
-// Loop builds a table whenever one of its inputs changes, and publishes it. Set
-// the exported fields, then call Run once. The Set methods and Table may be called from any goroutine, also before Run.
+// Loop builds a table whenever one of its inputs changes, and publishes it. The
+// first change after a rest counts at once; while changes go on it rests ten
+// times as long as a build took, so that it never takes more than about a tenth
+// of a core. Set the exported fields, then call Run once. The Set methods and
+// Table may be called from any goroutine, also before Run.
 type Loop struct {
 	// Builder builds the tables; it belongs to Run's goroutine.
 	Builder route.Builder
-	// Coalesce is the least time between two builds. Zero means 100 ms; more
-	// delays changes, less costs CPU while many services flap.
-	Coalesce time.Duration
 	// Publish is told of every new table, and what it changes, when Table
 	// already returns it; from Run's goroutine. It must not block. Nil is nobody.
 	Publish func(old, new *route.Table, changes route.Changes)
@@ -97,13 +96,26 @@ func (l *Loop) Run(ctx context.Context) error {
 			return nil
 		case <-l.woken:
 		}
+		start := time.Now()
 		l.step()
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(cmp.Or(l.Coalesce, 100*time.Millisecond)):
+		case <-time.After(rest(time.Since(start))):
 		}
 	}
+}
+
+// Bounds of the rest between two builds: the least lets the changes of one
+// deployment arrive together, the most keeps the slowest table fresh.
+const (
+	minRest = 5 * time.Millisecond
+	maxRest = 250 * time.Millisecond
+)
+
+// rest returns how long to wait after a build that took so long.
+func rest(took time.Duration) time.Duration {
+	return min(max(10*took, minRest), maxRest)
 }
 
 // step builds a table of the newest state and puts it in force.

@@ -98,7 +98,10 @@ func (b *builds) take() string {
 
 func TestLoopCoalesces(t *testing.T) {
 	var b builds
-	l := &Loop{Publish: b.note}
+	l := &Loop{Publish: func(old, table *route.Table, c route.Changes) {
+		b.note(old, table, c)
+		time.Sleep(2 * time.Millisecond) // what a build takes
+	}}
 	running(t, l, func(t *testing.T) {
 		f := func(what, want string) {
 			t.Helper()
@@ -114,23 +117,36 @@ func TestLoopCoalesces(t *testing.T) {
 		f("no catalog yet", "")
 		l.SetSnapshot(catalog(1))
 		f("first change at once", "200ms:1")
-		for i := range 50 { // 500 changes a second
+		for i := range 20 { // 333 changes a second
 			l.SetSnapshot(catalog(i + 2))
-			time.Sleep(2 * time.Millisecond)
+			time.Sleep(3 * time.Millisecond)
 		}
-		f("storm, while it lasts", "300ms:51")
+		f("storm: a build, ten times its rest", "222ms:9 244ms:16")
 		time.Sleep(time.Second)
-		f("and the last state is applied", "")
+		f("and the last state is applied", "266ms:21")
 		l.SetSnapshot(catalog(4))
-		f("at once again", "1.3s:4")
+		f("at once again", "1.26s:4")
 		l.SetSplits(route.Splits{Default: &route.Split{Ratio: 0.5}})
 		f("too soon", "")
-		time.Sleep(100 * time.Millisecond)
-		f("after the interval", "1.4s:4")
+		time.Sleep(22 * time.Millisecond)
+		f("after the rest", "1.282s:4")
 		if r := l.Table().Splits().Default.Ratio; r != 0.5 {
 			t.Errorf("ratio %v", r)
 		}
 	})
+}
+
+func TestRest(t *testing.T) {
+	for _, c := range []struct{ took, want time.Duration }{
+		{0, 5 * time.Millisecond},
+		{200 * time.Microsecond, 5 * time.Millisecond},
+		{3 * time.Millisecond, 30 * time.Millisecond},
+		{time.Second, 250 * time.Millisecond},
+	} {
+		if got := rest(c.took); got != c.want {
+			t.Errorf("rest(%v) = %v, want %v", c.took, got, c.want)
+		}
+	}
 }
 
 func TestLoopTableIsNeverNil(t *testing.T) {

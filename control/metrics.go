@@ -1,6 +1,7 @@
 package control
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,9 +11,9 @@ import (
 
 // Metrics of a Loop and a Saver. A nil *Metrics counts nothing.
 type Metrics struct {
-	builds, panics, saveErrors        prometheus.Counter
-	routes, problems, builtAt, tookIn prometheus.Gauge
-	savedAt                           prometheus.Gauge
+	builds, panics, saveErrors prometheus.Counter
+	builtAt, tookIn, savedAt   prometheus.Gauge
+	table                      atomic.Pointer[route.Table] // in force: counted when somebody looks
 }
 
 // NewMetrics registers the metrics of a Loop and a Saver.
@@ -27,29 +28,30 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		r.MustRegister(g)
 		return g
 	}
-	return &Metrics{
+	m := &Metrics{
 		builds:     counter("lb_table_builds_total", "Routing tables that were built and put in force."),
 		panics:     counter("lb_table_build_panics_total", "Builds that failed and left the last table in force. Anything but 0 is a defect."),
-		routes:     gauge("lb_table_routes", "Routes of the table in force."),
-		problems:   gauge("lb_table_problems", "Tags and other facts that the table in force refuses."),
 		builtAt:    gauge("lb_table_built_timestamp_seconds", "When the table in force was built."),
 		tookIn:     gauge("lb_table_build_duration_seconds", "How long the last build took."),
 		saveErrors: counter("lb_state_write_errors_total", "Failures to keep the state on disk."),
 		savedAt:    gauge("lb_state_written_timestamp_seconds", "When the state was last kept on disk."),
 	}
+	look := func(name, help string, value func(*route.Table) int) {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
+			return float64(value(m.table.Load()))
+		}))
+	}
+	look("lb_table_routes", "Routes of the table in force.", (*route.Table).Len)
+	look("lb_table_problems", "Tags and other facts that the table in force refuses.", func(t *route.Table) int { return len(t.Problems()) })
+	return m
 }
 
 func (m *Metrics) built(t *route.Table, took time.Duration) {
 	if m == nil {
 		return
 	}
-	routes := 0
-	for range t.Routes() {
-		routes++
-	}
 	m.builds.Inc()
-	m.routes.Set(float64(routes))
-	m.problems.Set(float64(len(t.Problems())))
+	m.table.Store(t)
 	m.builtAt.SetToCurrentTime()
 	m.tookIn.Set(took.Seconds())
 }
