@@ -21,7 +21,8 @@ type Saver struct {
 	Path string // of the file; required
 	// State is what Load found, so that a part that nobody sets is kept.
 	State State
-	// Every is the least time between two writes. Zero means 3 s.
+	// Every is the least time between two writes. Zero means 3 s. Where a write
+	// takes long it is at least fifty times that.
 	Every time.Duration
 
 	Log     hclog.Logger // nil is silent
@@ -81,7 +82,9 @@ func (s *Saver) Run(ctx context.Context) error {
 		s.mu.Lock()
 		state := s.State
 		s.mu.Unlock()
+		start := time.Now()
 		err := Save(s.Path, state)
+		every = max(every, 50*time.Since(start))
 		s.Metrics.saved(err)
 		if err != nil && !failed {
 			s.logger().Warn("state is not kept on disk; a start without Consul would find an older one or none", "error", err)

@@ -133,6 +133,41 @@ func (s *Snapshot) Without(name string) *Snapshot {
 	return &Snapshot{services: slices.Delete(slices.Clone(s.services), i, i+1)}
 }
 
+// Changed yields the services that are not the same in old and new, by name:
+// both forms, of which one is nil where the service came or left. Services are
+// the same when they are one value in memory, as With and Without leave them,
+// so that a comparison costs a few nanoseconds per service.
+func Changed(old, new *Snapshot) iter.Seq2[*Service, *Service] {
+	return func(yield func(was, is *Service) bool) {
+		var a, b []*Service
+		if old != nil {
+			a = old.services
+		}
+		if new != nil {
+			b = new.services
+		}
+		for len(a) > 0 || len(b) > 0 {
+			switch {
+			case len(b) == 0 || len(a) > 0 && a[0] != b[0] && a[0].Name < b[0].Name:
+				if !yield(a[0], nil) {
+					return
+				}
+				a = a[1:]
+			case len(a) == 0 || a[0] != b[0] && b[0].Name < a[0].Name:
+				if !yield(nil, b[0]) {
+					return
+				}
+				b = b[1:]
+			default:
+				if a[0] != b[0] && !yield(a[0], b[0]) {
+					return
+				}
+				a, b = a[1:], b[1:]
+			}
+		}
+	}
+}
+
 type snapshotJSON struct {
 	Services []*Service `json:"services"`
 }

@@ -103,3 +103,36 @@ func FuzzSnapshotJSON(f *testing.F) {
 		}
 	})
 }
+
+func TestChanged(t *testing.T) {
+	a, b, c, d := &Service{Name: "a"}, &Service{Name: "b"}, &Service{Name: "c"}, &Service{Name: "d"}
+	base := New(a, b, c)
+	for _, tc := range []struct {
+		what     string
+		old, new *Snapshot
+		want     string
+	}{
+		{"nothing", base, base, ""},
+		{"nil", nil, nil, ""},
+		{"first", nil, New(a, b), "+a +b"},
+		{"last", New(a, b), nil, "-a -b"},
+		{"changed", base, base.With(&Service{Name: "b"}), "~b"},
+		{"come and gone", base, base.Without("a").With(d), "-a +d"},
+		{"in the middle", New(a, d), New(b, c), "-a +b +c -d"},
+	} {
+		var got []string
+		for was, is := range Changed(tc.old, tc.new) {
+			switch {
+			case was == nil:
+				got = append(got, "+"+is.Name)
+			case is == nil:
+				got = append(got, "-"+was.Name)
+			default:
+				got = append(got, "~"+is.Name)
+			}
+		}
+		if s := strings.Join(got, " "); s != tc.want {
+			t.Errorf("%s: %q, want %q", tc.what, s, tc.want)
+		}
+	}
+}

@@ -224,10 +224,10 @@ func (b *balancer) published(old, table *route.Table, _ route.Changes) {
 	for _, addr := range b.core.Upstreams.Swap(table) {
 		b.engine.Forget(addr)
 	}
-	for svc := range old.Snapshot().All() {
-		if table.Snapshot().Service(svc.Name) == nil {
-			b.metrics.Forget(svc.Name)
-			b.core.Budget.Forget(svc.Name)
+	for was, is := range registry.Changed(old.Snapshot(), table.Snapshot()) {
+		if is == nil {
+			b.metrics.Forget(was.Name)
+			b.core.Budget.Forget(was.Name)
 		}
 	}
 	b.canaries.Metrics.InForce(sharesInForce(table))
