@@ -19,10 +19,14 @@ type Command struct {
 	// it only in add).
 	Rule Rule
 	// Dst is the destination as it was written ("http://10.0.0.7:8080/"), Addr
-	// its host:port; the scheme is in Rule.Options.Proto.
+	// its host:port; the scheme is in Rule.Options.Proto. Where Dst is the URL
+	// of a redirect, Addr is "".
 	Dst, Addr string
-	// Weight is the fixed share; < 0 when the line names none.
+	// Weight is the fixed share; < 0 when the line names none. Of RouteAdd it
+	// is Rule.Options.Weight too.
 	Weight float64
+	// Tags are those that a target of RouteAdd has; RouteDel and RouteWeight are
+	// about targets that carry all of them.
 	Tags   []string
 
 	Source string // where the text came from, such as a KV key
