@@ -214,11 +214,14 @@ func appendNode(b []byte, a netip.Addr) []byte {
 }
 
 // ResponseHeaders turns the header of an instance's response, in place, into
-// the one the client gets; upgrade is the protocol of a 101, else "". A
-// response that sets the balancer's cookie belongs to one client, so it is
-// never stored.
+// the one the client gets; upgrade is the protocol of a 101, else "". The edits
+// of the target's tag come before what Serin adds itself. A response that sets
+// the balancer's cookie belongs to one client, so it is never stored.
 func (c *Core) ResponseHeaders(h Header, d *Decision, upgrade string) {
 	removeHopByHop(h)
+	if d.Target != nil && d.Target.Options != nil {
+		c.edit(h, d.Target.Options.ResponseHeaders)
+	}
 	if upgrade != "" {
 		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{upgrade}
 	}

@@ -153,7 +153,7 @@ func (x *exchange) send(l *link) (sent bool, err error) {
 	} else {
 		l.awaitHead(x.headTimeout())
 	}
-	x.replyBuf = appendRequest(x.replyBuf[:0], x.r.Method, path, x.query, hostFor(x.d.Target, x.r.Host), x.r.Header, b.length, b.expect && !b.touched)
+	x.replyBuf = appendRequest(x.replyBuf[:0], x.r.Method, path, x.query, hostFor(x.d.Target, x.r.Host), x.s.Core.EditRequest(x.r.Header, x.d.Target), b.length, b.expect && !b.touched)
 	n, err := l.send(x.replyBuf, x.s.timeouts.BodyIdle)
 	if err == nil && b.exists {
 		b.start(l)

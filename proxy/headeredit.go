@@ -1,0 +1,41 @@
+package proxy
+
+import (
+	"maps"
+	"slices"
+
+	"serin/route"
+)
+
+// EditRequest returns the header that an instance gets: h, after
+// ForwardHeaders, with the edits of the target's tag. Nothing that Serin says
+// of the client, and nothing of the connection, can be edited. h itself stays
+// as it is, since the next attempt may go to a target with other edits; without
+// any, h is returned.
+func (c *Core) EditRequest(h Header, t *route.Target) Header {
+	if t.Options == nil || len(t.Options.RequestHeaders) == 0 {
+		return h
+	}
+	h = maps.Clone(h)
+	c.edit(h, t.Options.RequestHeaders)
+	return h
+}
+
+// edit makes the edits in h, in their order.
+func (c *Core) edit(h Header, edits []route.HeaderEdit) {
+	var buf [64]byte
+	for _, e := range edits {
+		if folded := appendFold(buf[:0], e.Name); c.Headers.isOurs(folded) || isFraming(folded) || slices.Contains(hopByHop[:], e.Name) {
+			continue
+		}
+		switch e.Op {
+		case route.HeaderSet:
+			h[e.Name] = []string{e.Value}
+		case route.HeaderAdd:
+			had := h[e.Name]
+			h[e.Name] = append(had[:len(had):len(had)], e.Value)
+		case route.HeaderRemove:
+			delete(h, e.Name)
+		}
+	}
+}
