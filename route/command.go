@@ -27,7 +27,7 @@ type Command struct {
 	Weight float64
 	// Tags are those that a target of RouteAdd has; RouteDel and RouteWeight are
 	// about targets that carry all of them.
-	Tags   []string
+	Tags []string
 
 	Source string // where the text came from, such as a KV key
 	Line   int    // in Source, from 1
