@@ -44,7 +44,7 @@ unit: ## unit tests with the race detector, and the seeds of the fuzz targets
 	CONSUL_BIN=$(abspath $(CONSUL)) $(GO) test -race -timeout=10m $(UNIT)
 
 e2e: build ## end-to-end tests with the real binaries, a real Consul and the compose cluster
-	CONSUL_BIN=$(abspath $(CONSUL)) $(GO) test -count=1 -p=1 -timeout=30m -v ./e2e ./deploy
+	CONSUL_BIN=$(abspath $(CONSUL)) $(GO) test -count=1 -p=1 -timeout=45m -v ./e2e ./deploy
 
 fuzz: ## every fuzz target for FUZZTIME (default 60s) each
 	@for p in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \

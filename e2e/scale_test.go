@@ -20,11 +20,13 @@ type scale struct {
 	Stops         int           // SIGTERMs of the balancer
 	BadTags       int           // generated bad tags
 	InvalidChecks int           // invalid documents shown in all their places through the binary
+	Hijack        int           // requests while an intruder claims what another has
+	Fuzz          time.Duration // of each parser of the routing
 }
 
 var (
-	ci   = scale{FollowRounds: 20, CanaryRate: 2000, CanaryCount: 20000, StickyKeys: 10000, OutageTime: 10 * time.Second, Rolls: 2, Stops: 4, BadTags: 200, InvalidChecks: 30}
-	full = scale{FollowRounds: 100, CanaryRate: 2000, CanaryCount: 20000, StickyKeys: 10000, OutageTime: time.Minute, Rolls: 10, Stops: 20, BadTags: 200, InvalidChecks: 30}
+	ci   = scale{FollowRounds: 20, CanaryRate: 2000, CanaryCount: 20000, StickyKeys: 10000, OutageTime: 10 * time.Second, Rolls: 2, Stops: 4, BadTags: 200, InvalidChecks: 30, Hijack: 10000, Fuzz: time.Minute}
+	full = scale{FollowRounds: 100, CanaryRate: 2000, CanaryCount: 20000, StickyKeys: 10000, OutageTime: time.Minute, Rolls: 10, Stops: 20, BadTags: 200, InvalidChecks: 30, Hijack: 10000, Fuzz: 5 * time.Minute}
 )
 
 func size(t *testing.T) scale {
@@ -58,6 +60,8 @@ func TestScaleIsDocumented(t *testing.T) {
 		{"SIGTERMs of the balancer", ci.Stops, full.Stops},
 		{"generated bad tags", ci.BadTags, full.BadTags},
 		{"invalid documents", ci.InvalidChecks, full.InvalidChecks},
+		{"requests while an intruder claims what another has", ci.Hijack, full.Hijack},
+		{"fuzzing of tags, route commands, hosts, paths, networks, each", ci.Fuzz, full.Fuzz},
 	} {
 		want := fmt.Sprintf("| %s | %s | %s |", row.what, thousands(row.ci), thousands(row.full))
 		if !strings.Contains(string(page), want) {

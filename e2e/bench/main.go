@@ -8,8 +8,10 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -35,6 +37,7 @@ var (
 	conns    = flag.String("connections", "1,8,64,512", "client connections")
 	lb       = flag.String("lb", "bin/lb", "the balancer's binary")
 	bodies   = flag.String("bodies", "130,65536", "response sizes in bytes")
+	only     = flag.String("only", "", "proxies or hosts: only that table")
 )
 
 const originCore, proxyCore = "0", "1"
@@ -53,7 +56,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context) error {
+func run(ctx context.Context) (err error) {
 	for _, tool := range []string{"nginx", "haproxy", "wrk", "taskset"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return fmt.Errorf("%s is missing: apt-get install nginx-light haproxy wrk util-linux", tool)
@@ -86,6 +89,16 @@ func run(ctx context.Context) error {
 	if _, err := spawn(ctx, originCore, dir, "nginx", "-p", dir, "-c", write(dir, "origin.conf", nginxConf("origin", fmt.Sprintf(`
 		server { listen %s reuseport; root %s; keepalive_requests 100000000; location / { } }`, origin, dir)))); err != nil {
 		return err
+	}
+	if *only != "proxies" {
+		defer func() {
+			if err == nil {
+				err = hosts(ctx, dir, origin, sizes[0])
+			}
+		}()
+	}
+	if *only == "hosts" {
+		return nil
 	}
 	var all []contender
 	add := func(name, addr string, args ...string) error {
@@ -243,41 +256,77 @@ func spawn(ctx context.Context, core, dir string, args ...string) (int, error) {
 
 // catalog runs a stand-in for Consul with one service, web, at the origin.
 func catalog(ctx context.Context, origin string) (addr string, err error) {
+	addr, register, err := standIn(ctx)
+	if err == nil {
+		err = register("web", origin, []string{"urlprefix-/"})
+	}
+	return addr, err
+}
+
+// standIn runs a stand-in for Consul. register adds a service of one instance.
+func standIn(ctx context.Context) (addr string, register func(name, at string, tags []string) error, err error) {
 	dc := devconsul.New()
 	go dc.Run(ctx)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	go http.Serve(ln, dc)
-	host, port, _ := net.SplitHostPort(origin)
-	body := fmt.Sprintf(`{"ID":"web-1","Name":"web","Address":%q,"Port":%s,"Tags":["urlprefix-/"],"Check":{"TCP":%q,"Interval":"1s","Status":"passing"}}`, host, port, origin)
-	req, _ := http.NewRequest("PUT", "http://"+ln.Addr().String()+"/v1/agent/service/register", strings.NewReader(body))
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != 200 {
-		b, _ := io.ReadAll(resp.Body)
-		return "", fmt.Errorf("register: %s: %s", resp.Status, b)
-	}
-	return ln.Addr().String(), nil
+	addr = ln.Addr().String()
+	return addr, func(name, at string, tags []string) error {
+		host, port := addrPort(at)
+		body, err := json.Marshal(map[string]any{
+			"ID": name + "-1", "Name": name, "Address": host, "Port": port, "Tags": tags,
+			"Check": map[string]any{"TTL": "24h", "Status": "passing"},
+		})
+		if err != nil {
+			return err
+		}
+		req, err := http.NewRequest("PUT", "http://"+addr+"/v1/agent/service/register", bytes.NewReader(body))
+		if err != nil {
+			return err
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != 200 {
+			b, _ := io.ReadAll(resp.Body)
+			return fmt.Errorf("register %s: %s: %s", name, resp.Status, b)
+		}
+		return nil
+	}, nil
 }
 
-func answers(addr, path string) (err error) {
-	for range 200 {
-		var resp *http.Response
-		if resp, err = http.Get("http://" + addr + "/" + path); err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == 200 {
-				return nil
-			}
-			err = fmt.Errorf("answers %s", resp.Status)
+// answers waits until a proxy passes requests on.
+func answers(addr, path string) error { return answersFor(addr, addr, path) }
+
+func answersFor(addr, host, path string) (err error) {
+	for range 400 {
+		req, err := http.NewRequest("GET", "http://"+addr+"/"+path, nil)
+		if err != nil {
+			return err
+		}
+		req.Host = host
+		if err = answer200(req); err == nil {
+			return nil
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 	return err
+}
+
+func answer200(req *http.Request) error {
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != 200 {
+		return fmt.Errorf("%s answers %s", req.URL, resp.Status)
+	}
+	return nil
 }
 
 func free() string {
