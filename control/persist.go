@@ -25,10 +25,12 @@ type State struct {
 	// Documents are the canary documents by service; "" is the one for all others.
 	Documents map[string]Document
 	Secret    string // the key of sticky assignment, 32 hex digits; "" is unknown
-	Overrides string // route commands; for a later version
+	// Keys are the other keys of Consul's KV that are followed, such as those of
+	// route commands, by the path that is followed.
+	Keys map[string][]Document
 }
 
-// Document is a canary document as it was read.
+// Document is a key of Consul's KV as it was read.
 type Document struct {
 	Key   string `json:"key"`
 	Value []byte `json:"value"`
@@ -41,11 +43,11 @@ func (s State) Age(now time.Time) time.Duration { return max(0, now.Sub(s.KnownA
 
 // stateJSON is the body of the file.
 type stateJSON struct {
-	KnownAt   time.Time           `json:"known_at"`
-	Services  []registry.Service  `json:"services"`
-	Documents map[string]Document `json:"documents"`
-	Secret    string              `json:"secret,omitzero"`
-	Overrides string              `json:"overrides,omitzero"`
+	KnownAt   time.Time             `json:"known_at"`
+	Services  []registry.Service    `json:"services"`
+	Documents map[string]Document   `json:"documents"`
+	Secret    string                `json:"secret,omitzero"`
+	Keys      map[string][]Document `json:"keys,omitzero"`
 }
 
 // wrap makes the file of its body: one JSON object that begins with its version
@@ -73,7 +75,7 @@ func unwrap(file []byte) (body []byte, err error) {
 }
 
 func encodeState(s State) ([]byte, error) {
-	j := stateJSON{KnownAt: s.KnownAt, Documents: s.Documents, Secret: s.Secret, Overrides: s.Overrides}
+	j := stateJSON{KnownAt: s.KnownAt, Documents: s.Documents, Secret: s.Secret, Keys: s.Keys}
 	for svc := range s.Catalog.All() {
 		j.Services = append(j.Services, *svc)
 	}
@@ -97,7 +99,7 @@ func decodeState(file []byte) (s State, err error) {
 	}
 	return State{
 		KnownAt: j.KnownAt, Catalog: registry.New(services...), Documents: j.Documents,
-		Secret: j.Secret, Overrides: j.Overrides,
+		Secret: j.Secret, Keys: j.Keys,
 	}, nil
 }
 

@@ -27,8 +27,11 @@ func sample() State {
 			"":    {Key: "lb/canary", Value: []byte("{}"), Index: 1},
 			"web": {Key: "lb/canary/web", Value: []byte("{\"ratio\": 0.5}\n"), Index: 1 << 60},
 		},
-		Secret:    "000102030405060708090a0b0c0d0e0f",
-		Overrides: "route del web",
+		Secret: "000102030405060708090a0b0c0d0e0f",
+		Keys: map[string][]Document{
+			"lb/routes":    {{Key: "lb/routes", Value: []byte("route del web"), Index: 7}, {Key: "lb/routes/10-web", Index: 8}},
+			"lb/ownership": nil,
+		},
 	}
 }
 
@@ -217,6 +220,30 @@ func TestSaver(t *testing.T) {
 		<-done
 		f("at the end", 4, time.Hour+73*time.Second)
 	})
+}
+
+func TestSaverKeepsKeysByPath(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "snapshot.json")
+	s := &Saver{Path: path, State: sample()}
+	before := s.State.Keys
+	s.SetKeys("lb/routes", nil)
+	s.SetKeys("fabio/config", []Document{{Key: "fabio/config", Value: []byte("route del shop"), Index: 9}})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	st, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := st.Keys["fabio/config"]
+	if len(st.Keys) != 3 || len(st.Keys["lb/routes"]) != 0 || len(keys) != 1 || string(keys[0].Value) != "route del shop" || keys[0].Index != 9 {
+		t.Errorf("keys on disk: %+v", st.Keys)
+	}
+	if len(before) != 2 || len(before["lb/routes"]) != 2 {
+		t.Errorf("what a write under way may read was changed: %+v", before)
+	}
 }
 
 func TestSaverSaysOnceThatItCannot(t *testing.T) {

@@ -3,6 +3,7 @@ package control
 import (
 	"cmp"
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -38,6 +39,17 @@ func (s *Saver) SetCatalog(c *registry.Snapshot) { s.set(func(st *State) { st.Ca
 
 // SetDocuments replaces the documents; the map is the Saver's from now on.
 func (s *Saver) SetDocuments(d map[string]Document) { s.set(func(st *State) { st.Documents = d }) }
+
+// SetKeys replaces what was read at a followed path, nothing where no key is
+// there. The slice is the Saver's from now on.
+func (s *Saver) SetKeys(path string, keys []Document) {
+	s.set(func(st *State) {
+		all := make(map[string][]Document, len(st.Keys)+1) // a write under way still reads the old one
+		maps.Copy(all, st.Keys)
+		all[path] = keys
+		st.Keys = all
+	})
+}
 
 // SetSecret replaces the key of sticky assignment.
 func (s *Saver) SetSecret(secret string) { s.set(func(st *State) { st.Secret = secret }) }
