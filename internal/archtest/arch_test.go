@@ -30,7 +30,7 @@ var allowed = map[string]struct{ ours, others []string }{
 	"canary":        {ours: []string{"route"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang", "github.com/go-json-experiment/json"}},
 	"control":       {ours: []string{"registry", "route"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang"}},
 	"proxy":         {ours: []string{"route"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang"}},
-	"proxy/nethttp": {ours: []string{"proxy", "proxy/guard", "route"}, others: []string{"github.com/hashicorp/go-hclog"}},
+	"proxy/nethttp": {ours: []string{"proxy", "proxy/guard", "route"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/klauspost/compress", "github.com/andybalholm/brotli"}},
 
 	// depth 3: looking
 	"admin": {ours: []string{"registry", "route", "canary", "proxy"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang"}},

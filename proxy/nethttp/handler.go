@@ -39,6 +39,7 @@ type exchange struct {
 	reply    reply
 	replyBuf []byte // of heads, in turn: the request's, the response's
 	source   source
+	squeeze  *squeeze      // compresses the response; nil where it is not
 	clientAt deadline      // of an HTTP/2 stream's writes; it ends a stream that waits for the instance too,
 	patience time.Duration // so it has to be longer than that wait may be
 

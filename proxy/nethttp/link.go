@@ -20,6 +20,7 @@ type link struct {
 
 	reused bool      // it carried a request before this one
 	since  time.Time // when it became idle
+	idle   func()    // called by a Read that may have to wait; nil calls nothing
 
 	mu          sync.Mutex // guards what follows
 	read, write deadline
@@ -50,6 +51,9 @@ func (d *deadline) due(now time.Time, limit time.Duration) bool {
 // Read reads with the limit of the phase: that of the head is one for all of
 // its reads, that of the body begins anew with each.
 func (l *link) Read(p []byte) (int, error) {
+	if l.idle != nil && (l.site.tls || l.raw == nil || !waiting(l.raw)) { // over TLS what waits need be no data
+		l.idle()
+	}
 	l.mu.Lock()
 	var err error
 	if l.body || l.interrupted {

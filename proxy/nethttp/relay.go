@@ -26,6 +26,9 @@ func (x *exchange) relay() {
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // or net/http guesses one
 	}
+	if x.s.Compress != nil {
+		x.compress(h)
+	}
 	events := strings.HasPrefix(h.Get("Content-Type"), "text/event-stream")
 	limit := x.s.timeouts.BodyIdle
 	if events || strings.HasPrefix(h.Get("Content-Type"), "application/grpc") {
@@ -39,7 +42,7 @@ func (x *exchange) relay() {
 	if x.patience = limit; limit > 0 {
 		x.patience += limit/8 + x.s.timeouts.BodyIdle
 	}
-	if f := x.copy(l, events || x.reply.length < 0); f.err != nil {
+	if f := x.transfer(l, events || x.reply.length < 0); f.err != nil {
 		x.body.stop()
 		x.drop()
 		x.fail(f)
@@ -66,13 +69,41 @@ func (x *exchange) recycle(l *link) {
 	x.s.pool.put(l)
 }
 
+// transfer copies the response's body to the client, compressed if that was
+// decided. While it waits for more, nothing that came waits in the encoder.
+func (x *exchange) transfer(l *link, stream bool) (f fault) {
+	s := x.squeeze
+	if s == nil {
+		return x.copy(l, stream)
+	}
+	whole := false
+	defer func() {
+		l.idle = nil
+		s.release(whole)
+	}()
+	l.idle = s.flush
+	if f = x.copy(l, stream); f.err == nil {
+		f = s.end()
+	}
+	whole = f.err == nil
+	return f
+}
+
+// pass passes a piece of the response's body on.
+func (x *exchange) pass(p []byte) fault {
+	if x.squeeze != nil {
+		return x.squeeze.pass(p)
+	}
+	return x.write(p)
+}
+
 // copy copies the response's body, and its trailers, to the client. What came
 // is passed on before more is waited for; stream does so with the head too.
 func (x *exchange) copy(l *link, stream bool) fault {
 	r := &x.reply
 	if n := int(r.length); r.length > 0 && r.length <= int64(l.br.Buffered()) {
 		p, _ := l.br.Peek(n)
-		f := x.write(p)
+		f := x.pass(p)
 		_, _ = l.br.Discard(n)
 		return f
 	}
@@ -91,7 +122,7 @@ func (x *exchange) copy(l *link, stream bool) fault {
 	for {
 		n, err := x.source.Read(*buf)
 		if n > 0 {
-			if f := x.write((*buf)[:n]); f.err != nil {
+			if f := x.pass((*buf)[:n]); f.err != nil {
 				return f
 			}
 		}
@@ -101,7 +132,9 @@ func (x *exchange) copy(l *link, stream bool) fault {
 		if err != nil {
 			return x.cutFault(err, l)
 		}
-		_ = x.rc.Flush()
+		if x.squeeze == nil { // which flushes before l waits
+			_ = x.rc.Flush()
+		}
 	}
 	if r.chunked {
 		if err := x.trailers(l.br); err != nil {
@@ -203,7 +236,7 @@ func (x *exchange) trailers(br *bufio.Reader) error {
 		if value = strings.Trim(value, " \t"); !ok || !guard.Token(name) || !isValue(value) {
 			return wrong("the trailer %.64q is none", text)
 		}
-		if name = textproto.CanonicalMIMEHeaderKey(name); !trailable(name) {
+		if name = textproto.CanonicalMIMEHeaderKey(name); !trailable(name) || x.squeeze != nil && slices.Contains(digests[:], name) {
 			continue
 		}
 		if !slices.Contains(h["Trailer"], name) {

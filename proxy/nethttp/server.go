@@ -43,6 +43,8 @@ type Server struct {
 	// InsecureSkipVerify and ALPN are set per instance. Nil means the system's
 	// certificate authorities and TLS 1.2 at least.
 	UpstreamTLS *tls.Config
+	// Compress says which responses are compressed; nil is none.
+	Compress *Compression
 	// MaxConns is how many client connections may be open; further ones wait
 	// in the backlog. Zero means no limit.
 	MaxConns int
