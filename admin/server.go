@@ -35,6 +35,8 @@ type Server struct {
 		Status() canary.Status
 		ServiceStatus(service string) (canary.ServiceStatus, bool)
 	}
+	// Overrides are the route commands in KV. May be nil.
+	Overrides Overrides
 	// Registry says how well Consul is followed.
 	Registry func() RegistryStatus
 	// Ready says whether this balancer may get traffic. nil is never ready.
@@ -106,10 +108,18 @@ func (s *Server) endpoints() []endpoint {
 		{path: "/api/v1/problems", doc: "tags that were refused, and why", serve: s.problems},
 		{path: "/api/v1/canary", doc: "canary documents and what came of them", serve: s.canaries},
 		{path: "/api/v1/canary/{service}", doc: "the document in force for one service, and what came of it", serve: s.canary},
+		{path: "/api/v1/overrides", doc: "route commands in force, by key, and which lines are refused", serve: s.overrides},
+		{
+			path: "/api/v1/overrides/{key...}", doc: "one key; ?raw; PUT and DELETE with If-Match, or If-None-Match: *; PUT ?force", serve: s.override,
+			methods: []string{http.MethodGet, http.MethodPut, http.MethodDelete},
+		},
 		{path: "/api/v1/config", doc: "the configuration, secrets redacted", serve: s.config},
 		{path: "/api/v1/version", doc: "what this program was built from", serve: s.version},
 		{path: "/api/routes", doc: "the routing table in Fabio's form; ?pretty, ?raw", serve: s.fabioRoutes},
 		{path: "/api/config", doc: "the configuration as one object, secrets redacted", serve: s.fabioConfig},
+		{path: "/api/paths", doc: "keys of route commands in Fabio's form", serve: s.fabioPaths},
+		{path: "/api/manual", doc: "route commands in Fabio's form; PUT", serve: s.fabioManual, methods: []string{http.MethodGet, http.MethodPut}, forms: true},
+		{path: "/api/manual/{sub...}", doc: "route commands of one key in Fabio's form; PUT", serve: s.fabioManual, methods: []string{http.MethodGet, http.MethodPut}, forms: true},
 		{path: "/api/version", doc: "version as text", serve: s.fabioVersion},
 		{path: "/debug/pprof/", doc: "profiles", serve: profile},
 	}

@@ -85,7 +85,8 @@ func full(t *testing.T) *Server {
 				{Addr: "10.0.0.9:80", Services: []string{"other"}, State: "ejected", Until: 7.5, Because: "timeout", Ejections: 1, Failures: 5},
 			}
 		},
-		Canary: documents{},
+		Canary:    documents{},
+		Overrides: commands(),
 		Registry: func() RegistryStatus {
 			return RegistryStatus{Addr: "127.0.0.1:8500", Source: "consul", LastContact: moment, Registered: []string{"lb-1"}}
 		},
@@ -120,7 +121,7 @@ func get(h http.Handler, target string, header ...string) *httptest.ResponseReco
 }
 
 // sample is a path that matches an endpoint's pattern.
-var sample = strings.NewReplacer("{$}", "", "{name}", "web", "{service}", "web")
+var sample = strings.NewReplacer("{$}", "", "{name}", "web", "{service}", "web", "{key...}", "lb/routes/10-web", "{sub...}", "10-web")
 
 func TestGolden(t *testing.T) {
 	full, empty := full(t).Handler(), (&Server{}).Handler()
