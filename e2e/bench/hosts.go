@@ -10,8 +10,9 @@ import (
 	"strings"
 )
 
-// The size of the great table: hosts × paths routes, in services of as many
-// tags as an instance may have.
+// The size of the great table: hosts × paths routes of one service at one
+// address, so that only the table differs; its instances have as many tags as
+// one may have.
 const (
 	manyHosts = 10_000
 	manyPaths = 5
@@ -47,7 +48,7 @@ end
 			return err
 		}
 		for i := 0; i*manyTags < len(c.tags); i++ {
-			if err := register(fmt.Sprintf("s%d", i), origin, c.tags[i*manyTags:min(len(c.tags), (i+1)*manyTags)]); err != nil {
+			if err := register("web", fmt.Sprintf("web-%d", i), origin, c.tags[i*manyTags:min(len(c.tags), (i+1)*manyTags)]); err != nil {
 				return err
 			}
 		}

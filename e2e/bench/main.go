@@ -258,13 +258,13 @@ func spawn(ctx context.Context, core, dir string, args ...string) (int, error) {
 func catalog(ctx context.Context, origin string) (addr string, err error) {
 	addr, register, err := standIn(ctx)
 	if err == nil {
-		err = register("web", origin, []string{"urlprefix-/"})
+		err = register("web", "web-1", origin, []string{"urlprefix-/"})
 	}
 	return addr, err
 }
 
-// standIn runs a stand-in for Consul. register adds a service of one instance.
-func standIn(ctx context.Context) (addr string, register func(name, at string, tags []string) error, err error) {
+// standIn runs a stand-in for Consul. register adds an instance.
+func standIn(ctx context.Context) (addr string, register func(name, id, at string, tags []string) error, err error) {
 	dc := devconsul.New()
 	go dc.Run(ctx)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -273,10 +273,10 @@ func standIn(ctx context.Context) (addr string, register func(name, at string, t
 	}
 	go http.Serve(ln, dc)
 	addr = ln.Addr().String()
-	return addr, func(name, at string, tags []string) error {
+	return addr, func(name, id, at string, tags []string) error {
 		host, port := addrPort(at)
 		body, err := json.Marshal(map[string]any{
-			"ID": name + "-1", "Name": name, "Address": host, "Port": port, "Tags": tags,
+			"ID": id, "Name": name, "Address": host, "Port": port, "Tags": tags,
 			"Check": map[string]any{"TTL": "24h", "Status": "passing"},
 		})
 		if err != nil {
@@ -293,7 +293,7 @@ func standIn(ctx context.Context) (addr string, register func(name, at string, t
 		defer resp.Body.Close()
 		if resp.StatusCode != 200 {
 			b, _ := io.ReadAll(resp.Body)
-			return fmt.Errorf("register %s: %s: %s", name, resp.Status, b)
+			return fmt.Errorf("register %s: %s: %s", id, resp.Status, b)
 		}
 		return nil
 	}, nil
