@@ -18,14 +18,25 @@ type Core struct {
 	Table     func() *route.Table
 	Upstreams *Upstreams
 	Budget    *Budget
-	Settings  Settings
-	Timeouts  Timeouts
-	Limits    Limits
-	Headers   Headers
+	// Auth has the schemes that auth= names; with nil nobody passes such routes.
+	Auth *Authenticator
+	// Quotas are the limits of routes in use; the zero value is ready.
+	Quotas   Quotas
+	Settings Settings
+	Timeouts Timeouts
+	Limits   Limits
+	Headers  Headers
 	// Trusted are the peers whose forwarding headers are believed.
 	Trusted []netip.Prefix
+	// NoRoute returns the HTML page for requests that no route serves; where it
+	// is nil, or returns nothing, they get a line of text. It is called for each
+	// of them and must not block.
+	NoRoute func() []byte
 	// Drain counts what is open, for the stop sequence; nil counts nothing.
 	Drain *Drain
+	// LogHeaders are the request headers whose first values Outcome.Logged gets;
+	// see AccessLog.Headers.
+	LogHeaders []string
 	// Observe is told every request's Outcome once. It must not block, nor
 	// keep the Outcome. May be nil.
 	Observe func(*Outcome)
@@ -113,14 +124,27 @@ func unlimited(n int) int {
 }
 
 // Decide loads the table once and decides; see [Decide]. It also counts the
-// request for the retry budget of its service.
+// request for the retry budget of its service. The caller must Leave the
+// decision when the request has ended.
 func (c *Core) Decide(r Request) Decision {
 	now := c.Now()
-	d := Decide(c.Table(), c.Settings, c.Upstreams, r, Draw{Part: c.Rand(), Arm: c.Rand(), Instance: c.Rand(), Now: now})
-	if d.Target != nil {
+	d := Decide(c.Table(), c.Settings, c.Upstreams, (*gate)(c), r, Draw{Part: c.Rand(), Arm: c.Rand(), Instance: c.Rand(), Now: now})
+	switch {
+	case d.Target != nil:
 		c.Budget.Request(d.Part.Service, now)
+	case d.Answer.Reason == ReasonNoRoute && c.NoRoute != nil:
+		d.Answer.HTML = c.NoRoute()
 	}
 	return d
+}
+
+// gate is a Core as the Gate of its decisions.
+type gate Core
+
+func (g *gate) Authorise(scheme string, r Request) Authorisation { return g.Auth.Authorise(scheme, r) }
+
+func (g *gate) Enter(rt *route.Route, t *route.Target, now time.Time) (*Pass, Reason, time.Duration) {
+	return g.Quotas.Enter(rt, t, now)
 }
 
 // Done tells the Outcome of a request, exactly once, through Observe.

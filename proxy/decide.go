@@ -19,7 +19,11 @@ type Request interface {
 	Header(name string) (string, bool) // first value
 	Cookie(name string) (string, bool)
 	Client() netip.Addr // the believed client address
-	TLS() bool
+	// Chain appends to buf all the addresses that the request is believed to
+	// have come over; see Core.Chain.
+	Chain(buf []netip.Addr) []netip.Addr
+	TLS() bool    // the connection is over TLS
+	Secure() bool // the client came over TLS; see Core.Secure
 }
 
 // Draw is all the randomness of one request, so that a decision is a pure
@@ -44,20 +48,24 @@ type Live interface {
 
 // Settings of the operator that decisions need; see docs/OPERATIONS.md.
 type Settings struct {
-	Balance       route.Balance // proxy.strategy, where a document names none
+	Balance       route.Balance // proxy.strategy, where neither a document nor the route names one
 	PanicPercent  int           // proxy.panic.threshold: below this share of usable instances ejections are ignored; 0 disables
 	PanicCritical bool          // proxy.panic.critical
 	NoRouteStatus int           // proxy.noroutestatus; 0 means 404
 	Attempts      int           // proxy.retries + 1: instances tried at most; 0 means 3
+	Self          string        // names this process among balancers, by hex digits; "" does not look for requests that come back
 }
 
 // Answer is a response that Serin gives itself.
 type Answer struct {
 	Status     int
 	Location   string
-	RetryAfter int // seconds; 0 is none
-	Body       string
+	RetryAfter int    // seconds; 0 is none
+	Challenge  string // WWW-Authenticate of a 401
+	Body       string // text, in a line
+	HTML       []byte // the page in place of Body, nil for none
 	Class      Class
+	Reason     Reason
 }
 
 // Decision is what to do with a request: either Answer is set, or Target.
@@ -75,37 +83,47 @@ type Decision struct {
 	SetCookie string // the Set-Cookie value to add to the response, "" for none
 	Strip     string // name of the balancer's own cookie, to be removed from what is forwarded; "" for none
 
+	Attempts int           // instances tried at most, 0 where there is an Answer
+	Timeout  time.Duration // of the route for the response's head; 0 is Timeouts.ResponseHeader
+
 	instanceKey uint64
 	critical    bool          // Target is one that Consul calls critical
 	serving     route.ArmName // the arm of Target; another than Arm after a retry
-	tried       []string      // addresses that failed
+	tried       []string      // addresses that failed, or that the request may not be sent to
+	failed      int           // attempts
+	pass        *Pass         // through the limits of the route; see Leave
 }
 
 // retryAfter is what clients are told where no instance can serve: seconds.
 const retryAfter = 1
 
 // Decide is the list of steps of a request and the only place that knows their
-// order. It is pure but for the turns it takes, and does not allocate unless it
-// answers itself or mints a cookie.
-func Decide(t *route.Table, s Settings, live Live, r Request, d Draw) Decision {
+// order: match, choose arm and instance, and then what may keep the request
+// from it; see Decision.admit. It is pure but for the turns it takes and what it
+// asks of gate, and does not allocate unless it answers itself or mints a
+// cookie. gate may be nil. The caller must Leave the decision.
+func Decide(t *route.Table, s Settings, live Live, gate Gate, r Request, d Draw) Decision {
 	path := r.Path()
 	if path == "*" && r.Method() == "OPTIONS" { // RFC 9112, 3.2.4: the server as a whole
 		path = "/"
 	}
 	if rt := t.Match(r.Host(), path, r.TLS()); rt != nil {
-		return decide(rt, s, live, r, d)
+		return decide(rt, s, live, gate, r, d)
 	}
 	if t.Snapshot() == nil { // nothing is known yet: no reason to say that there is no such route
-		return Decision{}.refuse("the services are not known yet")
+		return Decision{}.refuse("the services are not known yet", ReasonUnknown)
 	}
+	var dec Decision
 	if _, err := route.CleanPath(path); err != nil {
-		return Decision{Answer: &Answer{Status: 400, Body: "the path of the request is malformed", Class: ClientError}}
+		dec.answer(Answer{Status: 400, Body: "the path of the request is malformed", Class: ClientError, Reason: ReasonMalformed})
+	} else {
+		dec.answer(Answer{Status: cmp.Or(s.NoRouteStatus, 404), Body: "no route for this host and path", Class: NoTarget, Reason: ReasonNoRoute})
 	}
-	return Decision{Answer: &Answer{Status: cmp.Or(s.NoRouteStatus, 404), Body: "no route for this host and path", Class: NoTarget}}
+	return dec
 }
 
 // decide is Decide from the matched route on.
-func decide(rt *route.Route, s Settings, live Live, r Request, d Draw) Decision {
+func decide(rt *route.Route, s Settings, live Live, gate Gate, r Request, d Draw) Decision {
 	p := choosePart(rt.Parts, d.Part, s.PanicCritical)
 	dec := Decision{Route: rt, Part: p}
 	key := stickyKey(p.Split, r, d.Now)
@@ -121,18 +139,22 @@ func decide(rt *route.Route, s Settings, live Live, r Request, d Draw) Decision 
 	dec.Arm, dec.Why = guard(arm, why, able, p.Split.MinHealthy)
 	switch {
 	case !live.Room(p.Service):
-		return dec.refuse("the service has as many requests in flight as it may")
+		return dec.refuse("the service has as many requests in flight as it may", ReasonFull)
 	case ready != [3]int{}:
 		dec.Panic = panics(healthy[dec.Arm], ready[dec.Arm], s.PanicPercent)
 		dec.pick(s, live, d.Instance)
 	case s.PanicCritical:
 		dec.pickCritical(arm, s, live, d.Instance)
 	}
-	switch {
-	case dec.Target == nil:
-		return dec.refuse("no instance of the service is available")
-	case dec.Target.Options.Redirect != nil:
-		dec.Answer, dec.Target = redirect(dec.Target.Options, r), nil
+	if dec.Target == nil {
+		return dec.refuse("no instance of the service is available", ReasonNoInstance)
+	}
+	if dec.admit(s, gate, r, d.Now); dec.Answer == nil {
+		o := dec.Target.Options
+		dec.Attempts, dec.Timeout = cmp.Or(s.Attempts, 3), o.Timeout
+		if o.Retries >= 0 {
+			dec.Attempts = o.Retries + 1
+		}
 	}
 	return dec
 }
@@ -253,12 +275,27 @@ func (d *Decision) from(arm route.ArmName, s Settings, live Live, draw uint64) *
 	p := route.Pick{Balance: s.Balance, Draw: draw, Live: live, Tried: d.tried, Critical: d.critical}
 	if sp.HasBalance {
 		p.Balance = sp.Balance
+	} else if o := optionsOf(&d.Part.Arms[arm], d.critical); o != nil && o.HasBalance {
+		p.Balance = o.Balance
 	}
 	if d.HasKey {
 		p.Sticky, p.Key = sp.Sticky.Instance, d.instanceKey
 	}
 	d.serving = arm
 	return d.Part.Arms[arm].Pick(p)
+}
+
+// optionsOf returns the options that choose among the instances of an arm:
+// those of the first, where instances differ. nil is none.
+func optionsOf(a *route.Arm, critical bool) *route.Options {
+	targets := a.Ready
+	if critical {
+		targets = a.Critical
+	}
+	if len(targets) == 0 {
+		return nil
+	}
+	return targets[0].Options
 }
 
 // panicking is the state of instances with ejections ignored.
@@ -268,30 +305,12 @@ func (p panicking) Usable(addr string, draw uint64) bool {
 	return p.Live.Usable(addr, draw) || p.Live.Ejected(addr)
 }
 
-func (d Decision) refuse(why string) Decision {
-	d.Target = nil
-	d.Answer = &Answer{Status: 503, RetryAfter: retryAfter, Body: why, Class: NoTarget}
-	return d
+// answer makes the decision one of ours.
+func (d *Decision) answer(a Answer) {
+	d.Answer, d.Target = &a, nil
 }
 
-// redirect answers with the redirect of a tag. Where it would send the client
-// to what it just asked for, it is told of the loop instead.
-func redirect(o *route.Options, r Request) *Answer {
-	to := o.Location(r.Host(), r.Path(), r.RawQuery(), r.TLS())
-	if to == "" {
-		return &Answer{Status: 400, Body: "the host of the request is malformed", Class: ClientError}
-	}
-	asked := "http://"
-	if r.TLS() {
-		asked = "https://"
-	}
-	path, _ := route.CleanPath(r.Path())
-	asked += route.CleanHost(r.Host(), r.TLS()) + path
-	if q := r.RawQuery(); q != "" {
-		asked += "?" + q
-	}
-	if to == asked {
-		return &Answer{Status: 508, Body: "this redirect leads to itself", Class: Answered}
-	}
-	return &Answer{Status: o.Redirect.Code, Location: to, Class: Answered}
+func (d Decision) refuse(why string, because Reason) Decision {
+	d.answer(Answer{Status: 503, RetryAfter: retryAfter, Body: why, Class: NoTarget, Reason: because})
+	return d
 }

@@ -36,7 +36,7 @@ func sweep(t *route.Table, s Settings, live Live, r Request) string {
 	got := map[string]int{}
 	ids := map[string][]string{}
 	for i := range parts * arms * instances {
-		d := Decide(t, s, live, r, Draw{
+		d := Decide(t, s, live, nil, r, Draw{
 			Part:     at(2*(i/(arms*instances))+1, 2*parts),
 			Arm:      at(2*(i/instances%arms)+1, 2*arms),
 			Instance: at(2*(i%instances)+1, 2*instances),
@@ -150,7 +150,8 @@ func TestDecide(t *testing.T) {
 	f(redirect, nil, random, "GET a.test//evil.test/%2f..", "", "100% 301 https://a.test/evil.test/%2F.. answered")
 	f(redirect, nil, random, "GET a<b/", "", "100% 400 client_error")
 	f(redirect, nil, random, "GET https://a.test/x?q=1", "", "100% 508 answered")
-	f("web s1 s1:1 passing urlprefix-/_redirect=302,/$path", nil, random, "GET a.test//evil.test", "", "100% 302 /evil.test answered")
+	f("web s1 s1:1 passing urlprefix-/_strip=/a_redirect=302,/$path", nil, random, "GET a.test/a//evil.test", "", "100% 302 /evil.test answered")
+	f("web s1 s1:1 passing urlprefix-/_redirect=302,/$path", nil, random, "GET a.test//evil.test", "", "100% 508 answered")
 }
 
 // TestDecideFull: where there is no room, canaries leave it to stable, and
@@ -158,7 +159,7 @@ func TestDecide(t *testing.T) {
 // Before the catalog is known nobody can say that there is no such route.
 func TestDecideWithoutATable(t *testing.T) {
 	for _, tab := range []*route.Table{nil, {}} {
-		d := Decide(tab, Settings{}, upstreams(newClock()), req("GET a.test/"), Draw{})
+		d := Decide(tab, Settings{}, upstreams(newClock()), nil, req("GET a.test/"), Draw{})
 		if got, want := describe(d), "503 retry-after=1 no_target"; got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
@@ -171,7 +172,7 @@ func TestDecideFull(t *testing.T) {
 	u.Swap(tab)
 	f := func(want string) {
 		t.Helper()
-		d := Decide(tab, Settings{}, u, req("GET a.test/"), Draw{})
+		d := Decide(tab, Settings{}, u, nil, req("GET a.test/"), Draw{})
 		if got := describe(d); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
@@ -207,7 +208,7 @@ func TestDecideSticky(t *testing.T) {
 	u := upstreams(newClock())
 	u.Swap(tab)
 	decide := func(r Request, draw uint64) Decision {
-		return Decide(tab, Settings{}, u, r, Draw{Arm: draw, Instance: draw, Now: newClock().t})
+		return Decide(tab, Settings{}, u, nil, r, Draw{Arm: draw, Instance: draw, Now: newClock().t})
 	}
 	first := decide(req("GET a.test/ User-Agent:x"), 0)
 	second := decide(req("GET a.test/other User-Agent:x"), 1<<63)
@@ -234,7 +235,7 @@ func TestDecideSticky(t *testing.T) {
 		sp.Ratio = ratio
 		tab := table(t, twoAndOne, &sp)
 		for i := range 200 {
-			s += Decide(tab, Settings{}, u, req(fmt.Sprintf("GET a.test/ cookie:lb_canary=u%d", i)), Draw{}).Arm.String()[:1]
+			s += Decide(tab, Settings{}, u, nil, req(fmt.Sprintf("GET a.test/ cookie:lb_canary=u%d", i)), Draw{}).Arm.String()[:1]
 		}
 		return s
 	}
@@ -271,7 +272,7 @@ func BenchmarkDecide(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				Decide(tab, Settings{PanicPercent: 50}, u, q, d)
+				Decide(tab, Settings{PanicPercent: 50}, u, nil, q, d)
 			}
 		})
 	}

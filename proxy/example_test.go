@@ -21,6 +21,10 @@ func (get) Header(string) (string, bool) { return "", false }
 func (get) Cookie(string) (string, bool) { return "", false }
 func (get) Client() netip.Addr           { return netip.MustParseAddr("192.0.2.1") }
 func (get) TLS() bool                    { return false }
+func (get) Secure() bool                 { return false }
+func (g get) Chain(buf []netip.Addr) []netip.Addr {
+	return append(buf, g.Client())
+}
 
 func ExampleCore() {
 	web := &registry.Service{Name: "web", Instances: []registry.Instance{

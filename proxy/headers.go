@@ -22,7 +22,7 @@ var hopByHop = [...]string{
 
 // kept are the headers that no Connection header can take away: without them
 // the request would mean another thing.
-var kept = [...]string{"host", "content-length", "authorization", "cookie", "content-type"}
+var kept = [...]string{"host", "content-length", "authorization", "cookie", "content-type", "x-lb-hops"}
 
 // Forwarding is what an engine knows of a request besides its header.
 type Forwarding struct {
@@ -81,10 +81,11 @@ func (h *Headers) isOurs(folded []byte) bool {
 }
 
 // isFraming reports whether a header, by its folded name, decides where a
-// message ends or whom it is for: what looks like it and is not is dropped.
+// message ends, whom it is for or whether it has come back: what looks like it
+// and is not is dropped.
 func isFraming(folded []byte) bool {
 	switch string(folded) {
-	case "transfer-encoding", "content-length", "host", "connection", "upgrade", "te", "trailer":
+	case "x-lb-hops", "transfer-encoding", "content-length", "host", "connection", "upgrade", "te", "trailer":
 		return true
 	}
 	return false
@@ -132,7 +133,7 @@ type earlier struct {
 }
 
 func (c *Core) addForwarding(h Header, came earlier, f Forwarding) {
-	values := make([]string, 0, 10) // of all headers, in one piece
+	values := make([]string, 0, 11) // of all headers, in one piece
 	add := func(name, value string) {
 		values = append(values, value)
 		h[name] = values[len(values)-1 : len(values) : len(values)]
@@ -170,6 +171,9 @@ func (c *Core) addForwarding(h Header, came earlier, f Forwarding) {
 	}
 	if name := c.Headers.TLS; name != "" && f.TLS != nil {
 		add(canonical(name), c.Headers.TLSValue)
+	}
+	if c.Settings.Self != "" {
+		add(hopsHeader, withSelf(h[hopsHeader], c.Settings.Self))
 	}
 }
 

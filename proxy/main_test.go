@@ -61,12 +61,15 @@ func table(t testing.TB, lines string, splits ...*route.Split) *route.Table {
 	return tab
 }
 
-// request is a Request made of a line "METHOD host/path?query header:value… cookie:name=value…".
+// request is a Request made of a line "METHOD host/path?query header:value… cookie:name=value…",
+// with from:address for the client, via:address for the peer that is believed to
+// forward for it, and secure:yes where that one says that the client came over TLS.
 type request struct {
 	method, host, path, query string
 	header, cookie            map[string]string
 	client                    netip.Addr
-	tls                       bool
+	via                       []netip.Addr
+	tls, secure               bool
 }
 
 func get1(m map[string]string, name string) (string, bool) { v, ok := m[name]; return v, ok }
@@ -79,6 +82,10 @@ func (r *request) Header(name string) (string, bool) { return get1(r.header, nam
 func (r *request) Cookie(name string) (string, bool) { return get1(r.cookie, name) }
 func (r *request) Client() netip.Addr                { return r.client }
 func (r *request) TLS() bool                         { return r.tls }
+func (r *request) Secure() bool                      { return r.tls || r.secure }
+func (r *request) Chain(buf []netip.Addr) []netip.Addr {
+	return append(append(buf, r.via...), r.client)
+}
 
 func req(line string) *request {
 	f := strings.Fields(line)
@@ -101,6 +108,10 @@ func req(line string) *request {
 			r.cookie[name] = value
 		case "from":
 			r.client = netip.MustParseAddr(v)
+		case "via":
+			r.via = append(r.via, netip.MustParseAddr(v))
+		case "secure":
+			r.secure = v == "yes"
 		default:
 			r.header[k] = v
 		}

@@ -46,6 +46,7 @@ type Outcome struct {
 	Client                                 netip.Addr // believed
 	Remote                                 netip.AddrPort
 	UserAgent, Referer, RequestID          string
+	Logged                                 []string // values of Core.LogHeaders, as the client sent them; nil when it was refused before
 
 	Service string        // "" when no route matched
 	Arm     route.ArmName // the arm first chosen: failures stay charged to it
@@ -53,13 +54,16 @@ type Outcome struct {
 	Panic   bool          // too few instances were usable: ejections (or Consul's critical) were ignored
 	Target  *route.Target // the instance that answered, or was tried last; nil when none was
 	Route   *route.Route
+	// UpstreamPath is the raw path that Target was asked for, "" when none was.
+	UpstreamPath string
 
 	Status     int // as the client got it; 499 when it had gone; 101 for an upgrade
 	Class      Class
-	FirstClass Class // of the first attempt: what evidence charges to Arm
-	Attempts   int   // instances tried
-	Received   int64 // bytes of the client's body
-	Sent       int64 // bytes of the response's body
+	FirstClass Class  // of the first attempt: what evidence charges to Arm
+	Attempts   int    // instances tried
+	Reason     Reason // why Serin answered itself; NoReason where it did not
+	Received   int64  // bytes of the client's body
+	Sent       int64  // bytes of the response's body
 
 	Key    uint64 // sticky position of the client, 0 when there is none
 	HasKey bool

@@ -10,10 +10,10 @@ import (
 )
 
 func TestMayRetry(t *testing.T) {
-	const sent, idem, replay, began = 1, 2, 4, 8
+	const sent, idem, replay = 1, 2, 4
 	f := func(c Class, is int, tried int, want string) {
 		t.Helper()
-		a := Attempt{Class: c, Sent: is&sent > 0, Idempotent: is&idem > 0, Replayable: is&replay > 0, Began: is&began > 0}
+		a := Attempt{Class: c, Sent: is&sent > 0, Idempotent: is&idem > 0, Replayable: is&replay > 0}
 		may, costs := mayRetry(a, tried, 3)
 		if got := fmt.Sprint(may, " ", costs); got != want {
 			t.Errorf("%v %+v after %d tried\n got %s\nwant %s", c, a, tried, got, want)
@@ -31,13 +31,8 @@ func TestMayRetry(t *testing.T) {
 	f(Reset, sent|replay, 1, "false true")
 	f(Reset, sent|idem|replay, 1, "true true")
 	f(Timeout, sent|idem|replay, 2, "true true")
-	f(Truncated, sent|idem|replay, 1, "true true")
-	// Never once the client has seen anything.
-	for c := range Class(len(classNames)) {
-		f(c, began|sent|idem|replay, 1, "false false")
-	}
 	// An answer is an answer, and what the client did is not retried.
-	for _, c := range []Class{OK, ServerError, Unavailable, ClientGone, ClientError, NoTarget, Answered} {
+	for _, c := range []Class{OK, ServerError, Unavailable, Truncated, ClientGone, ClientError, NoTarget, Answered} {
 		f(c, sent|idem|replay, 1, "false false")
 	}
 }

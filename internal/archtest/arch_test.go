@@ -29,7 +29,7 @@ var allowed = map[string]struct{ ours, others []string }{
 	// depth 2: what changes the table, and what moves the bytes
 	"canary":        {ours: []string{"route"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang", "github.com/go-json-experiment/json"}},
 	"control":       {ours: []string{"registry", "route"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang"}},
-	"proxy":         {ours: []string{"route"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang"}},
+	"proxy":         {ours: []string{"route"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang", "github.com/tg123/go-htpasswd"}},
 	"proxy/nethttp": {ours: []string{"proxy", "proxy/guard", "route"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/klauspost/compress", "github.com/andybalholm/brotli"}},
 
 	// depth 3: looking

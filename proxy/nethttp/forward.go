@@ -50,8 +50,8 @@ func (x *exchange) prepare() {
 	if x.upgrade = wantsWebSocket(r); x.upgrade {
 		f.Upgrade = "websocket"
 	}
-	x.retriable = x.idempotent() && x.body.small(x.s.limits.ReplayBody) && x.s.Core.Settings.Attempts != 1
-	x.left = x.s.timeouts.ResponseHeader
+	x.retriable = x.idempotent() && x.body.small(x.s.limits.ReplayBody) && x.d.Attempts > 1
+	x.left = cmp.Or(x.d.Timeout, x.s.timeouts.ResponseHeader)
 	x.s.Core.ForwardHeaders(r.Header, f)
 	x.prefix = r.Header.Get("X-Forwarded-Prefix")
 	x.unwatch = context.AfterFunc(r.Context(), x.interrupt)
@@ -62,13 +62,14 @@ func (x *exchange) idempotent() bool {
 }
 
 // headTimeout begins the wait for the response's head and returns how long it
-// may be. All waits of a request have Timeouts.ResponseHeader together.
+// may be. All waits of a request have Timeouts.ResponseHeader, or the route's own
+// timeout, together.
 func (x *exchange) headTimeout() time.Duration {
 	x.waiting = time.Now()
 	if !x.retriable {
 		return x.left
 	}
-	return share(x.left, x.out.Attempts, cmp.Or(x.s.Core.Settings.Attempts, 3))
+	return share(x.left, x.out.Attempts, x.d.Attempts)
 }
 
 // share returns what an attempt gets of the time that is left: half, so that
@@ -148,6 +149,7 @@ func (x *exchange) send(l *link) (sent bool, err error) {
 	}
 	b := &x.body
 	path := rewrite(x.path, x.d.Target.Options)
+	x.out.UpstreamPath = path
 	if b.exists {
 		l.awaitHead(0) // until the body is sent
 	} else {

@@ -93,9 +93,9 @@ func TestPrefixIsTheTargets(t *testing.T) {
 		l := lb(t, "", nil, resets, answering(t, ok, got))
 		table := l.Core.Table()
 		for target := range table.Targets() {
-			target.Options = &route.Options{Strip: second}
+			target.Options = &route.Options{Strip: second, Retries: -1}
 			if target.Addr == resets {
-				target.Options = &route.Options{Strip: first}
+				target.Options = &route.Options{Strip: first, Retries: -1}
 			}
 		}
 		for range 2 { // whichever instance is chosen first

@@ -66,8 +66,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.d = s.Core.Decide(x)
 	x.recordDecision()
 	if a := x.d.Answer; a != nil {
-		x.out.Class = a.Class
-		x.answer(a.Status, a.Body, a.RetryAfter, a.Location)
+		x.out.Class, x.out.Reason = a.Class, a.Reason
+		x.answer(*a)
 		return
 	}
 	x.forward()
@@ -103,6 +103,9 @@ func (x *exchange) identify() {
 	o.Client = x.s.Core.ClientAddr(h, x.c.remote.Addr())
 	o.RequestID = x.s.Core.RequestID(h, x.c.remote.Addr())
 	o.UserAgent, o.Referer = h.Get("User-Agent"), h.Get("Referer")
+	for _, name := range x.s.Core.LogHeaders {
+		o.Logged = append(o.Logged, h.Get(name))
+	}
 }
 
 func (x *exchange) recordDecision() {
@@ -122,6 +125,7 @@ func (x *exchange) end() {
 	}
 	s, o := x.s, &x.out
 	x.settle(o.Class)
+	x.d.Leave()
 	x.c.Release()
 	o.Duration = s.Core.Now().Sub(o.Start)
 	s.Core.Done(o)
@@ -138,7 +142,8 @@ func (x *exchange) end() {
 	if x.unwatch != nil && !x.unwatch() {
 		x = &exchange{} // interrupt runs, or ran: leave it its exchange
 	}
-	*x = exchange{replyBuf: x.replyBuf[:0], body: request{captured: x.body.captured[:0]}}
+	clear(x.out.Logged)
+	*x = exchange{replyBuf: x.replyBuf[:0], body: request{captured: x.body.captured[:0]}, out: proxy.Outcome{Logged: x.out.Logged[:0]}}
 	exchanges.Put(x)
 	if abort {
 		panic(http.ErrAbortHandler)
@@ -187,12 +192,13 @@ func (x *exchange) fail(f fault) {
 	case f.class == proxy.ClientGone:
 		x.abort, x.out.Status = true, f.status
 	default:
-		x.answer(f.status, "", 0, "")
+		x.answer(proxy.Answer{Status: f.status})
 	}
 }
 
 // answer responds without an instance. An empty body becomes the status in words.
-func (x *exchange) answer(status int, body string, retryAfter int, location string) {
+func (x *exchange) answer(a proxy.Answer) {
+	status := a.Status
 	if status < 200 || status > 999 {
 		status = http.StatusInternalServerError
 	}
@@ -202,21 +208,37 @@ func (x *exchange) answer(status int, body string, retryAfter int, location stri
 	case http.StatusMethodNotAllowed:
 		h.Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 	case http.StatusServiceUnavailable:
-		h.Set("Retry-After", strconv.Itoa(max(retryAfter, 1)))
+		a.RetryAfter = max(a.RetryAfter, 1)
 	}
-	if location != "" {
-		h.Set("Location", location)
+	if a.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(a.RetryAfter))
 	}
-	if body == "" {
-		body = strconv.Itoa(status) + " " + http.StatusText(status)
+	if a.Location != "" {
+		h.Set("Location", a.Location)
 	}
-	body += "\n"
-	h.Set("Content-Type", "text/plain; charset=utf-8")
+	if a.Challenge != "" {
+		h.Set("Www-Authenticate", a.Challenge)
+	}
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	body := a.HTML
+	switch {
+	case status == http.StatusNoContent || status == http.StatusNotModified:
+		body = nil
+	case len(body) > 0:
+		h.Set("Content-Type", "text/html; charset=utf-8")
+	default:
+		if a.Body == "" {
+			a.Body = strconv.Itoa(status) + " " + http.StatusText(status)
+		}
+		body = append([]byte(a.Body), '\n')
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+	}
+	if len(body) > 0 {
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+	}
 	x.writeHead(status, x.out.Class == proxy.ClientError)
-	if x.r.Method != "HEAD" {
-		n, _ := x.w.Write([]byte(body))
+	if x.r.Method != "HEAD" && len(body) > 0 {
+		n, _ := x.w.Write(body)
 		x.out.Sent = int64(n)
 	}
 }

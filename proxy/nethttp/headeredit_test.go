@@ -23,6 +23,7 @@ func TestHeaderEdits(t *testing.T) {
 	l := lb(t, "", nil, resets, answers)
 	for target := range l.Core.Table().Targets() {
 		target.Options = &route.Options{
+			Retries: -1,
 			RequestHeaders: []route.HeaderEdit{
 				{Name: "X-Tag", Value: target.Addr}, {Op: route.HeaderAdd, Name: "X-More", Value: "ours"}, {Op: route.HeaderRemove, Name: "X-Gone"},
 				{Name: "X-Forwarded-For", Value: "192.0.2.1"},

@@ -19,6 +19,14 @@ func (x *exchange) RawQuery() string   { return strings.TrimPrefix(x.query, "?")
 func (x *exchange) Client() netip.Addr { return x.out.Client }
 func (x *exchange) TLS() bool          { return x.r.TLS != nil }
 
+func (x *exchange) Secure() bool {
+	return x.s.Core.Secure(x.r.Header, x.c.remote.Addr(), x.TLS())
+}
+
+func (x *exchange) Chain(buf []netip.Addr) []netip.Addr {
+	return x.s.Core.Chain(x.r.Header, x.c.remote.Addr(), buf)
+}
+
 func (x *exchange) Header(name string) (string, bool) {
 	v := x.r.Header[textproto.CanonicalMIMEHeaderKey(name)]
 	if len(v) == 0 {
