@@ -124,6 +124,16 @@ func (f *follower) Run(ctx context.Context) error {
 // First is closed when Consul answered, or could not, for the first time.
 func (f *follower) First() <-chan struct{} { return f.heard }
 
+// Heard reports whether First is closed.
+func (f *follower) Heard() bool {
+	select {
+	case <-f.heard:
+		return true
+	default:
+		return false
+	}
+}
+
 // Warning says why what is known may be old; "" when it is not.
 func (f *follower) Warning() string {
 	key, err := f.state.Load().trouble(f.path)

@@ -42,6 +42,11 @@ func (b *balancer) missing() (out []string) {
 	if c := b.canaries.Status(); !c.Answered && c.Error == "" {
 		out = append(out, "the canary documents are not known yet")
 	}
+	for _, f := range b.keys {
+		if !f.Heard() {
+			out = append(out, "what is at "+f.path+" is not known yet")
+		}
+	}
 	if !b.keyed.Load() {
 		out = append(out, "the secret of sticky assignment is not known yet")
 	}
@@ -63,6 +68,11 @@ func (b *balancer) warnings() (out []string) {
 			why = fmt.Sprintf("%d services are held, the first is %s: %s", len(w.Holds), w.Holds[0].Service, w.Holds[0].Reason)
 		}
 		out = append(out, "the catalog may be out of date: "+orWaiting(why))
+	}
+	for _, f := range b.keys {
+		if w := f.Warning(); w != "" && b.ready.Load() {
+			out = append(out, w)
+		}
 	}
 	return append(append(out, b.canaries.Problems()...), emptyArms(b.loop.Table())...)
 }
@@ -110,6 +120,8 @@ func (b *balancer) adminServer(metrics prometheus.Gatherer) *admin.Server {
 		Table:     b.loop.Table,
 		Upstreams: b.core.Upstreams.Snapshot,
 		Canary:    b.canaries,
+		Overrides: b.overrides,
+		ReadOnly:  b.cfg.UI.Access == "ro",
 		Registry:  b.registryStatus,
 		Ready:     b.readiness,
 		Config:    b.cfg.show(),

@@ -19,6 +19,9 @@ func (b *balancer) restore() {
 		return
 	}
 	b.saver = &control.Saver{Path: path, Log: b.log.Named("state"), Metrics: b.counted}
+	for _, f := range b.keys {
+		f.save = b.saver.SetKeys
+	}
 	s, err := control.Load(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -38,6 +41,9 @@ func (b *balancer) restore() {
 	b.canaries.Restored = map[string]canary.Raw{}
 	for service, d := range s.Documents {
 		b.canaries.Restored[service] = canary.Raw{Key: d.Key, Value: d.Value, Index: d.Index}
+	}
+	for _, f := range b.keys {
+		f.Restore(s.Keys[f.path])
 	}
 	b.watcher.Resume(s.Catalog)
 	b.loop.SetSnapshot(s.Catalog)

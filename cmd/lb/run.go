@@ -38,12 +38,14 @@ type balancer struct {
 	log     hclog.Logger
 	started time.Time
 
-	client   *consul.Client
-	watcher  *consul.Watcher
-	canaries *canary.Controller
-	loop     *control.Loop
-	saver    *control.Saver // nil without registry.snapshot.path
-	counted  *control.Metrics
+	client    *consul.Client
+	watcher   *consul.Watcher
+	canaries  *canary.Controller
+	loop      *control.Loop
+	overrides *overrides
+	keys      []*follower    // everything else that is followed in KV
+	saver     *control.Saver // nil without registry.snapshot.path
+	counted   *control.Metrics
 
 	core    *proxy.Core
 	engine  *nethttp.Server
@@ -162,6 +164,8 @@ func (b *balancer) follow(reg prometheus.Registerer) {
 		Log:     b.log.Named("canary"),
 		Metrics: canary.NewMetrics(reg),
 	}
+	b.overrides = newOverrides(b.client, c.KVPath, b.loop.SetOverrides, b.log.Named("overrides"))
+	b.keys = append(b.keys, b.overrides.followers...)
 	// Until the shared secret is known nobody may be able to compute an arm.
 	var random [16]byte
 	rand.Read(random[:])
@@ -259,6 +263,9 @@ func (b *balancer) serve(ctx context.Context) error {
 	g, plane := errgroup.WithContext(plane)
 	g.Go(func() error { return b.build(plane) })
 	g.Go(func() error { return b.canaries.Run(plane) })
+	for _, f := range b.keys {
+		g.Go(func() error { return f.Run(plane) })
+	}
 	g.Go(func() error { return b.watcher.Run(plane, b.snapshot) })
 	g.Go(func() error { return b.engine.Run(plane, b.traffic...) })
 	g.Go(func() error { return b.admin.Run(plane, b.looking) })
@@ -293,14 +300,21 @@ func (b *balancer) serve(ctx context.Context) error {
 	return nil
 }
 
-// build runs the loop. The first table waits a moment for the documents, or
-// clients would meet one that splits nothing.
+// build runs the loop. The first table waits a moment for the documents and the
+// other keys, or clients would meet one that splits nothing and lacks routes.
 func (b *balancer) build(ctx context.Context) error {
-	select {
-	case <-b.canaries.First():
-	case <-time.After(2 * time.Second):
-	case <-ctx.Done():
+	wait, end := context.WithTimeout(ctx, 2*time.Second)
+	first := []<-chan struct{}{b.canaries.First()}
+	for _, f := range b.keys {
+		first = append(first, f.First())
 	}
+	for _, c := range first {
+		select {
+		case <-c:
+		case <-wait.Done():
+		}
+	}
+	end()
 	return b.loop.Run(ctx)
 }
 
