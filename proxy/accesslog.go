@@ -3,7 +3,6 @@ package proxy
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"strconv"
 	"sync"
@@ -11,31 +10,6 @@ import (
 	"time"
 	"unicode/utf8"
 )
-
-// LogFormat is how a line of the access log is written.
-type LogFormat uint8
-
-const (
-	LogJSON     LogFormat = iota // one object per line
-	LogCommon                    // Apache's common log format
-	LogCombined                  // the same with referer and user agent
-)
-
-var logFormats = [...]string{"json", "common", "combined"}
-
-// String returns the format's name.
-func (f LogFormat) String() string { return logFormats[f] }
-
-// UnmarshalText reads a format's name; "" is json.
-func (f *LogFormat) UnmarshalText(b []byte) error {
-	for i, name := range logFormats {
-		if string(b) == name || len(b) == 0 {
-			*f = LogFormat(i)
-			return nil
-		}
-	}
-	return fmt.Errorf("access log format %q: want json, common or combined", b)
-}
 
 const (
 	logPending  = 4 << 20               // bytes waiting for the sink; more is dropped
@@ -64,6 +38,15 @@ func NewAccessLog(w io.Writer, format LogFormat) *AccessLog {
 	l := &AccessLog{w: w, format: format, wake: make(chan struct{}, 1)}
 	l.scratch.New = func() any { b := make([]byte, 0, 1024); return &b }
 	return l
+}
+
+// Headers returns the names of the request headers that the lines need, for
+// Core.LogHeaders; none for a nil log.
+func (l *AccessLog) Headers() []string {
+	if l == nil {
+		return nil
+	}
+	return l.format.Headers()
 }
 
 // Dropped returns how many lines were lost to a slow sink or one that failed.
@@ -135,42 +118,10 @@ func (l *AccessLog) write(ctx context.Context, done chan<- struct{}) {
 // AppendLog appends o's line, with its end, to b. It allocates nothing but for
 // the text of o.Err. Whatever a client sent, it is one line, and valid JSON.
 func AppendLog(b []byte, f LogFormat, o *Outcome) []byte {
-	if f == LogJSON {
+	if f.parts == nil {
 		return appendJSONLine(b, o)
 	}
-	if o.Client.IsValid() {
-		b = o.Client.AppendTo(b)
-	} else {
-		b = append(b, '-')
-	}
-	b = append(b, " - - ["...)
-	b = o.Start.AppendFormat(b, "02/Jan/2006:15:04:05 -0700")
-	b = append(b, `] "`...)
-	b = appendEscaped(b, o.Method)
-	b = append(b, ' ')
-	b = appendEscaped(b, o.Path)
-	if o.Query != "" {
-		b = appendEscaped(append(b, '?'), o.Query)
-	}
-	b = append(b, ' ')
-	b = appendEscaped(b, o.HTTPVersion)
-	b = append(b, `" `...)
-	b = strconv.AppendInt(b, int64(o.Status), 10)
-	b = append(b, ' ')
-	b = strconv.AppendInt(b, o.Sent, 10)
-	if f == LogCombined {
-		b = appendEscaped(append(b, ` "`...), orDash(o.Referer))
-		b = appendEscaped(append(b, `" "`...), orDash(o.UserAgent))
-		b = append(b, '"')
-	}
-	return append(b, '\n')
-}
-
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
+	return append(f.append(b, o), '\n')
 }
 
 func appendJSONLine(b []byte, o *Outcome) []byte {
@@ -190,6 +141,7 @@ func appendJSONLine(b []byte, o *Outcome) []byte {
 	b = appendText(b, `,"proto":`, o.HTTPVersion)
 	b = strconv.AppendInt(append(b, `,"status":`...), int64(o.Status), 10)
 	b = appendText(b, `,"class":`, o.Class.String())
+	b = appendText(b, `,"reason":`, o.Reason.String())
 	b = appendText(b, `,"service":`, o.Service)
 	if o.Service != "" {
 		b = appendText(b, `,"arm":`, o.Arm.String())
@@ -280,7 +232,7 @@ func appendText(b []byte, name, s string) []byte {
 	return append(b, '"')
 }
 
-// appendEscaped appends a field of the common format as Apache does.
+// appendEscaped appends a field of a template as Apache does.
 func appendEscaped(b []byte, s string) []byte {
 	for i := range min(len(s), logField) {
 		switch c := s[i]; {

@@ -188,24 +188,6 @@ func TestAccessLogFails(t *testing.T) {
 	}
 }
 
-func TestLogFormat(t *testing.T) {
-	f := func(name, want string) {
-		t.Helper()
-		var got LogFormat = 99
-		if err := got.UnmarshalText([]byte(name)); err != nil {
-			if err.Error() != want {
-				t.Errorf("%q: got %v, want %s", name, err, want)
-			}
-		} else if got.String() != want {
-			t.Errorf("%q: got %v, want %s", name, got, want)
-		}
-	}
-	f("", "json")
-	f("json", "json")
-	f("combined", "combined")
-	f("clf", `access log format "clf": want json, common or combined`)
-}
-
 func BenchmarkAccessLog(b *testing.B) {
 	o := exampleOutcome()
 	b.Run("encode", func(b *testing.B) {
@@ -213,6 +195,13 @@ func BenchmarkAccessLog(b *testing.B) {
 		buf := make([]byte, 0, 1024)
 		for b.Loop() {
 			buf = AppendLog(buf[:0], LogJSON, o)
+		}
+	})
+	b.Run("template", func(b *testing.B) {
+		b.ReportAllocs()
+		buf := make([]byte, 0, 1024)
+		for b.Loop() {
+			buf = AppendLog(buf[:0], LogCombined, o)
 		}
 	})
 	b.Run("log", func(b *testing.B) {
