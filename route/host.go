@@ -1,11 +1,12 @@
 package route
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"golang.org/x/net/idna"
 )
 
 // CleanHost returns the form of a request's authority that matching uses:
@@ -50,54 +51,104 @@ func splitPort(host string) (name, port string) {
 	return host, ""
 }
 
+// globChars make a host a glob, but for the star of "*" and "*.suffix".
+const globChars = "*?[]{}"
+
 // parseHost returns s as it stands in a Rule, or what is wrong with it and at
-// which offset in s. A wildcard is "*" or "*.suffix".
-func parseHost(s string, wildcard bool) (host string, at int, err error) {
-	for i := range len(s) {
-		if s[i] >= 0x80 {
-			return "", i, fmt.Errorf("host %q is not ASCII: write international names in punycode (xn--…)", s)
+// which offset in s. With pattern it may be a wildcard ("*", "*.suffix"), a
+// glob, or an international name, which is turned into punycode.
+func parseHost(s string, pattern bool) (host string, at int, err error) {
+	if i := strings.IndexFunc(s, func(r rune) bool { return r >= 0x80 }); i >= 0 {
+		if !pattern {
+			return "", i, fmt.Errorf("host %s is not ASCII: write international names in punycode (xn--…)", brief(s))
+		}
+		if s, err = toASCII(s); err != nil {
+			return "", i, err
 		}
 	}
 	name, port := splitPort(strings.ToLower(s))
-	if port != "" {
-		n, err := strconv.ParseUint(port[1:], 10, 16)
-		if err != nil || n == 0 || strconv.FormatUint(n, 10) != port[1:] {
-			return "", len(name), fmt.Errorf("port %q is not a number from 1 to 65535", port[1:])
-		}
-	}
-	if strings.HasPrefix(name, "[") {
-		ip, err := netip.ParseAddr(strings.TrimSuffix(name[1:], "]"))
-		if err != nil || !ip.Is6() || ip.Zone() != "" || !strings.HasSuffix(name, "]") {
-			return "", 0, fmt.Errorf("host %q: brackets hold an IPv6 address", s)
-		}
-		return name + port, 0, nil
+	if err := checkPort(port); port != "" && err != nil {
+		return "", len(name), err
 	}
 	name = strings.TrimSuffix(name, ".")
-	if wildcard && name == "*" {
-		return name + port, 0, nil
-	}
-	at = 0
 	labels := name
-	if wildcard && strings.HasPrefix(name, "*.") {
+	switch {
+	case strings.HasPrefix(name, "[") && (!pattern || strings.IndexByte(name, ':') > 0 || strings.IndexByte(name, ']')+1 == len(name) || strings.IndexByte(name, ']') < 0):
+		ip, err := netip.ParseAddr(strings.TrimSuffix(name[1:], "]"))
+		if err != nil || !ip.Is6() || ip.Zone() != "" || !strings.HasSuffix(name, "]") {
+			return "", 0, fmt.Errorf("host %s: brackets hold an IPv6 address", brief(s))
+		}
+		return name + port, 0, nil
+	case len(name) > maxHost:
+		return "", maxHost, fmt.Errorf("host is longer than %d bytes", maxHost)
+	case pattern && name == "*":
+		return name + port, 0, nil
+	case pattern && strings.ContainsAny(strings.TrimPrefix(name, "*."), globChars):
+		return parseGlobHost(name, port)
+	case pattern && strings.HasPrefix(name, "*."):
 		at, labels = 2, name[2:]
-	}
-	if len(name) > 253 {
-		return "", 253, errors.New("host is longer than 253 bytes")
 	}
 	for label := range strings.SplitSeq(labels, ".") {
 		if label == "" || len(label) > 63 {
-			return "", at, fmt.Errorf("host %q: a label has 1 to 63 letters", s)
+			return "", at, fmt.Errorf("host %s: a label has 1 to 63 letters", brief(s))
 		}
 		for i := range len(label) {
-			switch c := label[i]; {
-			case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
-			case strings.IndexByte("*?[]{}!", c) >= 0:
-				return "", at + i, fmt.Errorf("host %q: globs other than *.suffix are not supported yet", s)
-			default:
-				return "", at + i, fmt.Errorf("host %q: %q cannot be part of a host", s, c)
+			if c := label[i]; !isAlnum(c) && c != '-' && c != '_' {
+				return "", at + i, fmt.Errorf("host %s: %q cannot be part of a host", brief(s), c)
 			}
 		}
 		at += len(label) + 1
 	}
 	return name + port, 0, nil
+}
+
+// maxHost is how long a host can be without its port (RFC 1035, 2.3.4).
+const maxHost = 253
+
+// parseGlobHost is parseHost for a lower-case glob.
+func parseGlobHost(name, port string) (host string, at int, err error) {
+	for i := range len(name) {
+		if c := name[i]; !isAlnum(c) && strings.IndexByte("-_.,!"+globChars, c) < 0 {
+			return "", i, fmt.Errorf("host %s: %q cannot be part of a host", brief(name), c)
+		}
+	}
+	return name + port, 0, nil
+}
+
+// parseOptionHost is parseHost for a host that is not matched but sent: an
+// exact one, which may be international.
+func parseOptionHost(s string) (host string, at int, err error) {
+	if i := strings.IndexFunc(s, func(r rune) bool { return r >= 0x80 }); i >= 0 {
+		if s, err = toASCII(s); err != nil {
+			return "", i, err
+		}
+	}
+	return parseHost(s, false)
+}
+
+// toASCII turns the labels of an international name into punycode as a browser
+// does (UTS #46), and leaves a leading "*." and the port as they are.
+func toASCII(s string) (string, error) {
+	name, port := splitPort(s)
+	star := ""
+	if rest, ok := strings.CutPrefix(name, "*."); ok {
+		star, name = "*.", rest
+	}
+	if strings.ContainsAny(name, globChars) {
+		return "", fmt.Errorf("host %s: a glob is written in ASCII, international names in punycode (xn--…)", brief(s))
+	}
+	ascii, err := idna.Lookup.ToASCII(name)
+	if err != nil {
+		return "", fmt.Errorf("host %s is no international name: %w", brief(s), err)
+	}
+	return star + ascii + port, nil
+}
+
+// checkPort says what is wrong with ":port".
+func checkPort(port string) error {
+	n, err := strconv.ParseUint(strings.TrimPrefix(port, ":"), 10, 16)
+	if err != nil || n == 0 || port != ":"+strconv.FormatUint(n, 10) {
+		return fmt.Errorf("port %s is not a number from 1 to 65535", brief(strings.TrimPrefix(port, ":")))
+	}
+	return nil
 }

@@ -184,8 +184,17 @@ func unhex(c byte) byte {
 //
 //	CleanPath(Rewrite(p)) == CleanPath(Prepend + (CleanPath(p) without Strip))
 //
-// always. Rewrite allocates only for Prepend and for such paths.
+// always. Where the options have a PathRewrite and its expression matches the
+// clean path, what becomes of that is forwarded, as a clean path:
+//
+//	CleanPath(Rewrite(p)) == Rewrite(p) == CleanPath(PathRewrite of CleanPath(p))
+//
+// or the clean path as it is when the result is no path. Rewrite allocates only
+// for Prepend, PathRewrite and paths that are not clean.
 func (o *Options) Rewrite(rawPath string) string {
+	if o.PathRewrite != nil {
+		return o.PathRewrite.rewrite(rawPath)
+	}
 	if o.Strip == "" && o.Prepend == "" {
 		return rawPath
 	}

@@ -14,23 +14,23 @@ func parseRedirect(o *Options, v string) error {
 	n, err := strconv.Atoi(code)
 	switch {
 	case !ok:
-		return fmt.Errorf("redirect %q: want code,url", v)
+		return fmt.Errorf("redirect %s: want code,url", brief(v))
 	case err != nil || n < 300 || n > 399 || strconv.Itoa(n) != code:
-		return fmt.Errorf("redirect code %q is not from 300 to 399", code)
+		return fmt.Errorf("redirect code %s is not from 300 to 399", brief(code))
 	}
 	for i := range len(url) {
 		if c := url[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`\"<>^{|}`+"`", c) >= 0 {
-			return fmt.Errorf("redirect url %q: %q must be percent-encoded", url, c)
+			return fmt.Errorf("redirect url %s: %q must be percent-encoded", brief(url), c)
 		}
 	}
 	if !strings.HasPrefix(url, "/") {
 		_, authority, _ := splitURL(url)
 		if authority == "" {
-			return fmt.Errorf("redirect url %q: want http://…, https://… or a path that starts with /", url)
+			return fmt.Errorf("redirect url %s: want http://…, https://… or a path that starts with /", brief(url))
 		}
 		if authority = strings.Replace(authority, "$host", "host", 1); authority != "host" {
 			if _, _, err := parseHost(authority, false); err != nil {
-				return fmt.Errorf("redirect url %q: %w", url, err)
+				return fmt.Errorf("redirect url %s: %w", brief(url), err)
 			}
 		}
 	} else if strings.HasPrefix(url, "//") {
@@ -93,6 +93,20 @@ func (o *Options) Location(host, rawPath, rawQuery string, tls bool) string {
 		url += "#" + fragment
 	}
 	return scheme + authority + url
+}
+
+// LoopsTo reports whether the redirect would send the client of a request to
+// the very URL that it asked for.
+func (o *Options) LoopsTo(host, rawPath, rawQuery string, tls bool) bool {
+	location, _, _ := strings.Cut(o.Location(host, rawPath, rawQuery, tls), "#")
+	scheme, authority, rest := splitURL(location)
+	if scheme != "" && (strings.EqualFold(scheme, "https://") != tls || CleanHost(authority, tls) != CleanHost(host, tls)) {
+		return false
+	}
+	path, query, _ := strings.Cut(rest, "?")
+	path, ok := cleanPath(path)
+	asked, ok2 := cleanPath(rawPath)
+	return ok && ok2 && location != "" && path == asked && query == escapeQuery(rawQuery)
 }
 
 // escapeQuery encodes what must not stand in a header or a URL.

@@ -24,7 +24,7 @@ var allowed = map[string]struct{ ours, others []string }{
 
 	// depth 1: the catalog as Consul tells it; where traffic may go
 	"registry/consul": {ours: []string{"registry"}, others: []string{"github.com/hashicorp/consul/api", "github.com/google/uuid", "github.com/hashicorp/go-hclog"}},
-	"route":           {ours: []string{"registry"}, others: []string{"github.com/dchest/siphash"}}, // the hash of sticky assignment: pure
+	"route":           {ours: []string{"registry"}, others: []string{"github.com/dchest/siphash", "golang.org/x/net/idna"}}, // the hash of sticky assignment, and international host names: both pure
 
 	// depth 2: what changes the table, and what moves the bytes
 	"canary":        {ours: []string{"route"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang", "github.com/go-json-experiment/json"}},
