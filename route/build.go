@@ -14,9 +14,8 @@ import (
 )
 
 type table struct {
-	index
+	index   *index
 	prefix  string
-	count   int // of routes
 	refused []Problem
 	split   Splits
 	catalog *registry.Snapshot
@@ -26,7 +25,8 @@ type table struct {
 
 type builder struct {
 	services map[string]*service // of the last build
-	hosts    map[string]*paths   // of the last build
+	hosts    map[string][]*Route // of the last build: what claims the routes of each host
+	index    *index              // of the last build
 }
 
 // service is the compiled form of a registry.Service: all that a build needs
@@ -73,15 +73,22 @@ func (b *Builder) Build(in Inputs) *Table {
 			hosts[r.Host] = append(hosts[r.Host], r)
 		}
 	}
-	for host, routes := range hosts {
-		paths := b.hosts[host]
-		if paths == nil || !slices.Equal(paths.from, routes) {
-			paths = newPaths(routes)
-		}
-		t.index.add(host, paths)
-		t.count += len(paths.routes)
+	if b.index == nil {
+		b.index = newIndex(b.Matcher, b.NoGlobs)
 	}
-	b.hosts = t.hosts
+	edit := b.index.edit()
+	for host, routes := range hosts {
+		if !slices.Equal(b.hosts[host], routes) {
+			edit.set(host, mergeAll(routes))
+		}
+	}
+	for host := range b.hosts {
+		if hosts[host] == nil {
+			edit.set(host, nil)
+		}
+	}
+	b.hosts, b.index = hosts, edit.done()
+	t.index = b.index
 	slices.SortStableFunc(t.refused, func(a, b Problem) int {
 		return cmp.Or(strings.Compare(a.Service, b.Service), strings.Compare(a.Instance, b.Instance),
 			strings.Compare(a.Node, b.Node), strings.Compare(a.Tag, b.Tag))
@@ -154,7 +161,9 @@ func (b *Builder) claim(svc *service) {
 		if !ok {
 			rule, err := parseTag(b.prefix(), dc, tag)
 			p = parsed{Rule: &rule, err: err}
-			p.key, _ = cleanPath(rule.Path)
+			if key, err := b.Matcher.key(rule.Path); p.err == nil {
+				p.key, p.err = key, err
+			}
 			tags[k] = p
 		}
 		return p
@@ -284,6 +293,23 @@ func (a *Arm) put(t *Target, in *registry.Instance) {
 	case in.Health != registry.Maintenance:
 		a.Critical = append(a.Critical, t)
 	}
+}
+
+// mergeAll merges the routes of one host that have the same path.
+func mergeAll(from []*Route) (merged []*Route) {
+	routes := slices.Clone(from)
+	slices.SortFunc(routes, func(a, b *Route) int {
+		return cmp.Or(strings.Compare(a.key, b.key), strings.Compare(a.Parts[0].Service, b.Parts[0].Service))
+	})
+	for len(routes) > 0 {
+		n := 1
+		for n < len(routes) && routes[n].key == routes[0].key {
+			n++
+		}
+		merged = append(merged, merge(routes[:n]))
+		routes = routes[n:]
+	}
+	return merged
 }
 
 // merge returns the route of all services that claim one place.

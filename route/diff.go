@@ -74,29 +74,31 @@ func changed(t, other *Table) (routes []*Route) {
 	if t == nil {
 		return nil
 	}
-	for host, p := range t.hosts {
-		if other != nil && other.hosts[host] == p {
+	for host := range t.index.hosts() {
+		if other != nil && other.index.paths(host) == t.index.paths(host) {
 			continue
 		}
-		for _, r := range p.routes {
+		for _, r := range t.index.host(host) {
 			if other.lookup(r) != r {
 				routes = append(routes, r)
 			}
 		}
 	}
 	slices.SortFunc(routes, func(a, b *Route) int {
-		return cmp.Or(compareHosts(a.Host, b.Host), strings.Compare(b.key, a.key))
+		return cmp.Or(compareHosts(a.Host, b.Host, t.index.noGlobs), cmp.Compare(b.Priority, a.Priority), strings.Compare(b.key, a.key), compareInPlace(a, b))
 	})
 	return routes
 }
 
-// lookup returns t's route of the same host and path as r.
+// lookup returns t's route of the same host, path, priority and condition as r.
 func (t *Table) lookup(r *Route) *Route {
 	if t == nil {
 		return nil
 	}
-	if found := t.hosts[r.Host].find(r.key); found != nil && found.key == r.key {
-		return found
+	for _, found := range t.index.place(r.Host, r.key) {
+		if compareInPlace(found, r) == 0 {
+			return found
+		}
 	}
 	return nil
 }

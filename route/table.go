@@ -2,8 +2,6 @@ package route
 
 import (
 	"iter"
-	"maps"
-	"slices"
 
 	"serin/registry"
 )
@@ -119,18 +117,10 @@ func (b *Builder) Reset() { b.builder = builder{} }
 // Routes yields all routes in matching order: within a host the longer path
 // before its prefixes.
 func (t *Table) Routes() iter.Seq[*Route] {
-	return func(yield func(*Route) bool) {
-		if t == nil {
-			return
-		}
-		for _, host := range slices.SortedFunc(maps.Keys(t.hosts), compareHosts) {
-			for _, r := range slices.Backward(t.hosts[host].routes) {
-				if !yield(r) {
-					return
-				}
-			}
-		}
+	if t == nil {
+		return func(func(*Route) bool) {}
 	}
+	return t.index.all()
 }
 
 // Len returns the number of routes.
@@ -138,7 +128,7 @@ func (t *Table) Len() int {
 	if t == nil {
 		return 0
 	}
-	return t.count
+	return t.index.size
 }
 
 // Problems returns what was refused in this table and why, ordered by service,
