@@ -34,6 +34,8 @@ type Config struct {
 	Client bool
 	// Join is a cluster that a client agent joins.
 	Join []*Agent
+	// TLS serves the HTTP API over HTTPS and HTTP/2 besides, see Agent.URL.
+	TLS bool
 	// HCL is more configuration for the agent, in Consul's language.
 	HCL string
 
@@ -59,7 +61,7 @@ type Agent struct {
 }
 
 // ports are kept over restarts.
-type ports struct{ http, rpc, serf int }
+type ports struct{ http, https, rpc, serf int }
 
 // Binary returns the path of the Consul program: $CONSUL_BIN, else bin/consul
 // of the module, else consul on the PATH. Without one it skips the test, or
@@ -133,7 +135,11 @@ func Cluster(t testing.TB, n int, cfg Config) []*Agent {
 func newAgent(t testing.TB, cfg Config) *Agent {
 	t.Helper()
 	a := &Agent{t: t, cfg: cfg, bin: Binary(t), dir: t.TempDir()}
-	a.ports = ports{freePort(t), freePort(t), freePort(t)}
+	a.ports = ports{http: freePort(t), https: -1, rpc: freePort(t), serf: freePort(t)}
+	if cfg.TLS {
+		a.ports.https = freePort(t)
+		a.certify()
+	}
 	a.name = fmt.Sprintf("agent-%d", a.ports.http)
 	if cfg.ACL {
 		a.Token = fmt.Sprintf("%08x-0000-4000-8000-%012x", rand.Uint32(), rand.Uint64()>>16)
@@ -187,8 +193,8 @@ leave_on_terminate = false
 skip_leave_on_interrupt = true
 performance { raft_multiplier = 1 }
 limits { http_max_conns_per_client = 200 }
-ports { http = %d, server = %d, serf_lan = %d, serf_wan = -1, dns = -1, grpc = -1, grpc_tls = -1 }
-`, a.name, a.ports.http, a.ports.rpc, a.ports.serf)
+ports { http = %d, https = %d, server = %d, serf_lan = %d, serf_wan = -1, dns = -1, grpc = -1, grpc_tls = -1 }
+`, a.name, a.ports.http, a.ports.https, a.ports.rpc, a.ports.serf)
 	if !a.dev() {
 		fmt.Fprintf(&b, "data_dir = %q\nserver = %v\n", filepath.Join(a.dir, "data"), !a.cfg.Client)
 		if !a.cfg.Client {
@@ -210,6 +216,10 @@ ports { http = %d, server = %d, serf_lan = %d, serf_wan = -1, dns = -1, grpc = -
   tokens { initial_management = %q, agent = %q }
 }
 `, a.Token, a.Token)
+	}
+	if a.cfg.TLS {
+		fmt.Fprintf(&b, "tls { https { ca_file = %q, cert_file = %q, key_file = %q, verify_incoming = false } }\n",
+			a.CAFile(), filepath.Join(a.dir, certFile), filepath.Join(a.dir, keyFile))
 	}
 	return b.String() + a.cfg.HCL + "\n"
 }
@@ -252,6 +262,18 @@ func (a *Agent) start() {
 
 // Addr returns host:port of the HTTP API. It stays the same over restarts.
 func (a *Agent) Addr() string { return fmt.Sprintf("127.0.0.1:%d", a.ports.http) }
+
+// URL returns the address of the HTTP API: with Config.TLS that of HTTPS, whose
+// certificate the authority in CAFile has signed.
+func (a *Agent) URL() string {
+	if a.cfg.TLS {
+		return fmt.Sprintf("https://127.0.0.1:%d", a.ports.https)
+	}
+	return "http://" + a.Addr()
+}
+
+// PID returns the process ID of an agent that runs.
+func (a *Agent) PID() int { return a.cmd.Process.Pid }
 
 // Name returns the agent's node name.
 func (a *Agent) Name() string { return a.name }

@@ -12,11 +12,26 @@ type Options struct {
 	Addr      string // "host:port" or a URL
 	Token     string // ACL token
 	TokenFile string // a file that holds it, read again when it changes; wins over Token
+
+	// Of an agent that is reached over HTTPS. The files are read once.
+	CAFile   string // certificates of the authorities that may have signed the agent's
+	CAPath   string // a directory of such files
+	CertFile string // our own certificate, where the agent asks for one
+	KeyFile  string // its key
+	// InsecureSkipVerify believes any certificate: whoever is between us and the
+	// agent then reads the token and writes the routes.
+	InsecureSkipVerify bool
 }
 
 // NewWithOptions returns a Client for o.
 func NewWithOptions(o Options) (*Client, error) {
-	return NewWithConfig(&api.Config{Address: o.Addr, Token: o.Token, TokenFile: o.TokenFile})
+	return NewWithConfig(&api.Config{
+		Address: o.Addr, Token: o.Token, TokenFile: o.TokenFile,
+		TLSConfig: api.TLSConfig{
+			CAFile: o.CAFile, CAPath: o.CAPath, CertFile: o.CertFile, KeyFile: o.KeyFile,
+			InsecureSkipVerify: o.InsecureSkipVerify,
+		},
+	})
 }
 
 // NewAt returns a Client of the agent at addr, "host:port" or a URL; the rest

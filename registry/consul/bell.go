@@ -2,7 +2,6 @@ package consul
 
 import (
 	"context"
-	"hash/maphash"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -11,66 +10,143 @@ import (
 // With more services than can each have an open query, three of them ring for
 // every change that matters: the catalog (an instance came, went or was
 // registered anew), and the lists of critical and of warning checks (a check
-// flipped). Differences of the lists name the service. The catalog names none
-// when an instance joins or leaves a service that stays: then all checks are read
-// once and compared with those that were read with each service. A change that
-// no check names (a new port, other meta) is found by reading every service again.
+// flipped). Differences of the lists name the service, and so do those of the
+// catalog, unless an instance joins or leaves a service that stays: then all
+// checks are read once and compared with those that were read with each service.
+// What no check names (a new port, other meta) is found by a sweep over all
+// services, which hurries then.
 const (
-	bellPatience  = 10 * time.Millisecond  // several rings of one change arrive within this
-	bellSpacing   = 100 * time.Millisecond // between two reads of all checks
-	searchSpacing = 10 * time.Second       // between two reads of every service
+	bellPatience = 10 * time.Millisecond  // several rings of one change arrive within this
+	bellNamed    = 100 * time.Millisecond // the services that a ring named are read within this
+	bellSpacing  = 100 * time.Millisecond // between two reads of all checks, or what one takes
 )
 
 // bell is what the loop knows in bell mode. The zero value is not listening.
 type bell struct {
-	cancel   context.CancelFunc
-	index    uint64    // the catalog's
-	rung     time.Time // a ring that no read of all checks has followed; zero: none
-	heard    time.Time // last good answer of a list
-	reading  bool
-	read     time.Time // when all checks were read last
-	searched time.Time // when every service was to be read last
-	lists    map[string]sums
-	all      sums
+	cancel  context.CancelFunc
+	index   uint64    // the catalog's
+	rung    time.Time // when to read all checks, because of a ring; zero: no need
+	heard   time.Time // last good answer of a list
+	reading bool
+	read    time.Time     // when all checks were read last
+	took    time.Duration // that
+	lists   map[string]sums
+	all     sums
+	// base is the index up to which everything that the bells rang for is known,
+	// and explained are later ones: of services that were read since.
+	base      uint64
+	explained map[uint64]bool
+	sweep     sweep
 }
 
-// subject is what a check is about: a service, or a node when service is "".
-type subject struct{ service, node string }
+// mostExplained bounds the indices that are remembered; when there are more, all
+// checks are read.
+const mostExplained = 1024
 
-// sums is one number per subject, which changes with any of its checks.
-type sums map[subject]uint64
-
-var checkSeed = maphash.MakeSeed()
-
-func (s sums) add(c *api.HealthCheck) {
-	if c == nil {
-		return
+// explain notes that what happened at an index is known.
+func (b *bell) explain(index uint64) {
+	if b.cancel != nil && index > b.base && len(b.explained) < mostExplained {
+		b.explained[index] = true
 	}
-	who := subject{service: c.ServiceName}
-	if who.service == "" {
-		who.node = c.Node
-	}
-	s[who] += maphash.Comparable(checkSeed, [5]string{c.Node, c.ServiceID, c.CheckID, c.Status, c.Output})
 }
 
-func sumChecks(checks api.HealthChecks) sums {
-	s := make(sums)
-	for _, c := range checks {
-		s.add(c)
+// settled tells whether it is known what happened at each index after base, up
+// to index.
+func settled(base, index uint64, explained map[uint64]bool) bool {
+	if index < base || index-base > uint64(len(explained)) {
+		return index == base
 	}
-	return s
+	for i := base + 1; i <= index; i++ {
+		if !explained[i] {
+			return false
+		}
+	}
+	return true
 }
 
-// sumEntries gives of one service what sumChecks gives of all: its own subject,
+// know moves base to index.
+func (b *bell) know(index uint64) {
+	b.base = index
+	for i := range b.explained {
+		if i <= index {
+			delete(b.explained, i)
+		}
+	}
+}
+
+// rang notes an answer of the catalog; named tells that a service is read
+// because of it.
+func (b *bell) rang(index uint64, named bool, now time.Time) {
+	if b.cancel != nil && index != b.index {
+		wait := bellPatience
+		if named {
+			wait = bellNamed
+		}
+		b.rung = earlier(b.rung, now.Add(wait))
+	}
+	b.index = index
+}
+
+// missed notes that rings may have been missed.
+func (b *bell) missed() {
+	if b.cancel != nil {
+		b.rung, b.base = time.Now(), 0
+		clear(b.explained)
+	}
+}
+
+func (b *bell) stop() {
+	b.cancel()
+	*b = bell{index: b.index}
+}
+
+func (l *loop) startBell() {
+	ctx, cancel := context.WithCancel(l.ctx)
+	now := time.Now()
+	l.bell = bell{
+		index: l.bell.index, cancel: cancel, heard: now, rung: now,
+		lists: map[string]sums{}, explained: map[uint64]bool{}, sweep: sweep{period: l.w.cfg.Sweep},
+	}
+	for _, state := range []string{api.HealthCritical, api.HealthWarning} {
+		q := &query[sums]{
+			fetch: func(ctx context.Context, q *api.QueryOptions) (sums, *api.QueryMeta, error) {
+				return l.w.readChecks(ctx, state, q)
+			},
+			same:  func(a, b sums) bool { return len(a) == len(b) && len(differ(a, b)) == 0 },
+			good:  func(s sums, _ *api.QueryMeta, _ bool) { l.do(func() { l.onList(ctx, state, s) }) },
+			bad:   func(err error) { l.do(func() { l.lastError = err.Error() }) },
+			dc:    l.w.cfg.Datacenter,
+			wait:  func() time.Duration { return l.w.cfg.Wait },
+			woken: &l.w.client.woken,
+		}
+		l.wg.Go(func() { q.run(ctx) })
+	}
+}
+
+// readChecks reads the list of all checks of a state.
+func (w *Watcher) readChecks(ctx context.Context, state string, q *api.QueryOptions) (s sums, meta *api.QueryMeta, err error) {
+	meta, err = w.client.read(ctx, nil, "/v1/health/state/"+state, q, func(body []byte) (err error) {
+		s, err = scanChecks(body)
+		return err
+	})
+	return s, meta, w.count("list "+state+" checks", err)
+}
+
+// sumEntries gives of one service what scanChecks gives of all: its own subject,
 // and those of the nodes that its instances are on.
 func sumEntries(name string, entries []*api.ServiceEntry) sums {
 	s := sums{{service: name}: 0}
 	nodes := make(map[string]bool, len(entries))
 	for _, e := range entries {
 		for _, c := range e.Checks {
-			if c.ServiceName != "" || !nodes[e.Node.Node] {
-				s.add(c)
+			who := subject{service: c.ServiceName}
+			if c.ServiceName == "" {
+				if nodes[e.Node.Node] {
+					continue
+				}
+				who.node = c.Node
 			}
+			s[who] += checkSum([]byte(c.Node), []byte(c.ServiceID), []byte(c.CheckID), []byte(c.Status), []byte(c.Output))
 		}
 		nodes[e.Node.Node] = true
 	}
@@ -90,51 +166,6 @@ func differ(a, b sums) (subjects []subject) {
 		}
 	}
 	return subjects
-}
-
-// rang notes an answer of the catalog.
-func (b *bell) rang(index uint64, now time.Time) {
-	if b.cancel != nil && index != b.index {
-		b.rung = now
-	}
-	b.index = index
-}
-
-// missed notes that rings may have been missed.
-func (b *bell) missed() {
-	if b.cancel != nil {
-		b.rung = time.Now()
-	}
-}
-
-func (b *bell) stop() {
-	b.cancel()
-	*b = bell{index: b.index}
-}
-
-func (l *loop) startBell() {
-	ctx, cancel := context.WithCancel(l.ctx)
-	now := time.Now()
-	l.bell.cancel, l.bell.lists, l.bell.heard, l.bell.rung = cancel, map[string]sums{}, now, now
-	for _, state := range []string{api.HealthCritical, api.HealthWarning} {
-		q := &query[sums]{
-			fetch: func(ctx context.Context, q *api.QueryOptions) (sums, *api.QueryMeta, error) {
-				return l.w.readChecks(state, q.WithContext(ctx))
-			},
-			same:  func(a, b sums) bool { return len(a) == len(b) && len(differ(a, b)) == 0 },
-			good:  func(s sums, _ *api.QueryMeta, changed bool) { l.do(func() { l.onList(ctx, state, s) }) },
-			bad:   func(err error) { l.do(func() { l.lastError = err.Error() }) },
-			dc:    l.w.cfg.Datacenter,
-			wait:  l.w.cfg.Wait,
-			woken: &l.w.client.woken,
-		}
-		l.wg.Go(func() { q.run(ctx) })
-	}
-}
-
-func (w *Watcher) readChecks(state string, q *api.QueryOptions) (sums, *api.QueryMeta, error) {
-	checks, meta, err := w.client.api.Health().State(state, q)
-	return sumChecks(checks), meta, w.count("list "+state+" checks", err)
 }
 
 // onList takes an answer of the list of critical or of warning checks.
@@ -158,28 +189,14 @@ func (l *loop) readSoon(subjects []subject) {
 	for _, s := range subjects {
 		if s.service != "" {
 			if f := l.follows[s.service]; f != nil {
-				f.ask = now
+				l.asks.set(f, now)
 			}
 			continue
 		}
-		for _, f := range l.follows {
-			if f.onNode(s.node) {
-				f.ask = now
-			}
+		for _, f := range l.nodes[s.node] {
+			l.asks.set(f, now)
 		}
 	}
-}
-
-func (f *follow) onNode(node string) bool {
-	if f.svc == nil {
-		return false
-	}
-	for _, in := range f.svc.Instances {
-		if in.Node == node {
-			return true
-		}
-	}
-	return false
 }
 
 // readAll reads all checks when a ring asks for it, and returns when to be
@@ -189,26 +206,38 @@ func (l *loop) readAll(now time.Time) (again time.Time) {
 	if b.rung.IsZero() || b.reading {
 		return time.Time{}
 	}
-	due := b.rung.Add(bellPatience)
-	if spaced := b.read.Add(bellSpacing); spaced.After(due) {
+	due := b.rung
+	if spaced := b.read.Add(max(bellSpacing, b.took)); spaced.After(due) {
 		due = spaced
 	}
 	if now.Before(due) {
 		return due
 	}
-	b.rung, b.reading = time.Time{}, true
+	b.rung = time.Time{}
+	if b.base > 0 && settled(b.base, b.index, b.explained) {
+		b.know(b.index)
+		return time.Time{}
+	}
+	b.reading = true
+	told := b.index
 	l.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(l.ctx, 2*plainTimeout)
 		defer cancel()
-		q := (&api.QueryOptions{Datacenter: l.w.cfg.Datacenter, AllowStale: true}).WithContext(ctx)
-		s, _, err := l.w.readChecks(api.HealthAny, q)
-		l.do(func() { l.onAll(s, err) })
+		began := time.Now()
+		s, meta, err := l.w.readChecks(ctx, api.HealthAny, &api.QueryOptions{Datacenter: l.w.cfg.Datacenter, AllowStale: true})
+		l.do(func() {
+			b.took = time.Since(began)
+			if err == nil { // what was told before it was asked for is in it
+				told = max(told, meta.LastIndex)
+			}
+			l.onAll(s, told, err)
+		})
 	})
 	return time.Time{}
 }
 
 // onAll takes all checks, and reads the services that have others.
-func (l *loop) onAll(s sums, err error) {
+func (l *loop) onAll(s sums, index uint64, err error) {
 	b, now := &l.bell, time.Now()
 	b.reading, b.read = false, now
 	if b.cancel == nil {
@@ -221,40 +250,41 @@ func (l *loop) onAll(s sums, err error) {
 	}
 	old := b.all
 	b.all, l.contact = s, now
+	asked := false
 	for _, f := range l.follows {
+		if !f.fresh {
+			continue // is being read anyway
+		}
 		for who, sum := range f.sums {
 			if s[who] != sum {
-				f.ask = now
+				l.asks.set(f, now)
+				asked = true
 				break
 			}
 		}
 	}
-	if old == nil {
-		return
-	}
-	subjects := differ(old, s)
-	if len(subjects) == 0 {
-		at := now
-		if next := b.searched.Add(searchSpacing); next.After(at) {
-			at = next
-		}
-		b.searched = at
-		for _, f := range l.follows {
-			if f.ask.IsZero() || f.ask.After(at) {
-				f.ask = at
-			}
-		}
+	unexplained := b.base > 0 && !settled(b.base, min(b.index, index), b.explained)
+	b.know(max(1, index))
+	if old != nil && !asked && unexplained && len(differ(old, s)) == 0 {
+		b.sweep.rush(len(l.follows))
 	}
 }
 
-// toldAt is when f was last heard of; in bell mode the bell speaks for all.
-func (l *loop) toldAt(f *follow) time.Time {
-	at := f.told
-	if l.mode == Bell && l.bell.heard.After(at) && f.err == nil {
-		at = l.bell.heard
+// sweepOn reads the service that was not heard of for longest, when it is time.
+func (l *loop) sweepOn(now time.Time) (again time.Time) {
+	if l.reading > 0 && l.asks.Len() > 0 {
+		return time.Time{}
 	}
-	if at.IsZero() {
-		at = l.started
+	read, again := l.bell.sweep.due(len(l.follows), now)
+	if !read {
+		return again
 	}
-	return at
+	for e := l.turns.Front(); e != nil; e = e.Next() {
+		if f := e.Value.(*follow); !f.asking && f.ask.IsZero() {
+			l.startRead(f, true)
+			return time.Time{}
+		}
+	}
+	l.bell.sweep.busy = false
+	return now.Add(time.Second)
 }

@@ -112,6 +112,12 @@ func backoff(fails int, lead, busy bool, jitter float64) time.Duration {
 	return floor + time.Duration(jitter*float64(ceil-floor))
 }
 
+// spread is the back-off of a query when crowd others fail too: together they
+// shall not ask more often than a few do.
+func spread(pause time.Duration, crowd int) time.Duration {
+	return pause * time.Duration(max(1, crowd/maxStreams))
+}
+
 // query follows one endpoint for as long as its context lasts.
 type query[T any] struct {
 	// fetch reads once. Its error is classified already.
@@ -120,12 +126,59 @@ type query[T any] struct {
 	good  func(v T, meta *api.QueryMeta, changed bool) // every good answer
 	bad   func(error)                                  // every error but a quiet one
 	dc    string
-	wait  time.Duration
+	wait  func() time.Duration
 	lead  bool
 	woken *signal // ends every back-off: Consul answered someone
 	// doubtful, if set, tells that the answers are in doubt: then reads do not
-	// wait, see doubtPause.
+	// wait, see doubtPause. doubted, if set, ends a read that waits meanwhile.
 	doubtful func() bool
+	doubted  *signal
+	// gate, if set, has room for the queries that may read without waiting at once.
+	gate chan struct{}
+	// pause, if set, is the least time between an answer that changed and the
+	// next read.
+	pause func() time.Duration
+	// crowd, if set, is how many queries like this one fail.
+	crowd func() int
+}
+
+// errDoubted ends a read because answers like it are in doubt.
+var errDoubted = errors.New("answers are in doubt")
+
+// read is one read of q.
+func (q *query[T]) read(ctx context.Context, index uint64) (v T, meta *api.QueryMeta, err error) {
+	wait := q.wait()
+	// Consul adds up to a sixteenth to the wait, so that not all return at once.
+	limit := wait + wait/16 + plainTimeout
+	if q.gate != nil && index == 0 {
+		select {
+		case q.gate <- struct{}{}:
+			defer func() { <-q.gate }()
+		case <-ctx.Done():
+			return v, nil, ctx.Err()
+		}
+		limit = 2 * plainTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if q.doubted != nil {
+		var end context.CancelCauseFunc
+		ctx, end = context.WithCancelCause(ctx)
+		defer end(nil)
+		doubted := q.doubted.wait()
+		go func() {
+			select {
+			case <-doubted:
+				end(errDoubted)
+			case <-ctx.Done():
+			}
+		}()
+	}
+	v, meta, err = q.fetch(ctx, &api.QueryOptions{Datacenter: q.dc, AllowStale: true, WaitIndex: index, WaitTime: wait})
+	if err != nil && context.Cause(ctx) == errDoubted {
+		err = errDoubted
+	}
+	return v, meta, err
 }
 
 func (q *query[T]) run(ctx context.Context) {
@@ -135,11 +188,7 @@ func (q *query[T]) run(ctx context.Context) {
 	at := time.Now()
 	for ctx.Err() == nil {
 		woken := q.woken.wait()
-		opts := &api.QueryOptions{Datacenter: q.dc, AllowStale: true, WaitIndex: p.index, WaitTime: q.wait}
-		// Consul adds up to a sixteenth to the wait, so that not all return at once.
-		rctx, cancel := context.WithTimeout(ctx, q.wait+q.wait/16+plainTimeout)
-		v, meta, err := q.fetch(rctx, opts)
-		cancel()
+		v, meta, err := q.read(ctx, p.index)
 		if ctx.Err() != nil {
 			return
 		}
@@ -149,8 +198,13 @@ func (q *query[T]) run(ctx context.Context) {
 			a.index, a.changed = meta.LastIndex, !had || !q.same(last, v)
 		}
 		failed := p.fails > 0
+		before := p.index
 		var then action
-		p, then = next(p, a, rand.Float64())
+		if err == errDoubted {
+			p.index, then.pause = 0, doubtPause
+		} else {
+			p, then = next(p, a, rand.Float64())
+		}
 		at = now
 		switch {
 		case err == nil:
@@ -163,8 +217,16 @@ func (q *query[T]) run(ctx context.Context) {
 			if q.doubtful != nil && q.doubtful() {
 				p.index, then.pause = 0, max(then.pause, doubtPause)
 			}
+			if q.pause != nil && meta.LastIndex != before {
+				then.pause = max(then.pause, q.pause())
+			}
+		case err == errDoubted:
+			woken = nil
 		case !then.quiet:
 			q.bad(err)
+			if q.crowd != nil {
+				then.pause = spread(then.pause, q.crowd())
+			}
 		}
 		if then.pause == 0 {
 			continue

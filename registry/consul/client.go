@@ -8,11 +8,11 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -33,7 +33,9 @@ const (
 )
 
 // Client talks to one Consul agent. It is safe for concurrent use, and holds at
-// most 64 connections. A good answer is whole, valid JSON, or it is an error.
+// most 64 connections; over HTTPS, where they speak HTTP/2, one more for every
+// 200 services that a Watcher follows. A good answer is whole, valid JSON, or it
+// is an error.
 type Client struct {
 	// Log gets what the background work has to say; nil is silence. It is set
 	// before the first use.
@@ -41,11 +43,18 @@ type Client struct {
 
 	api    *api.Client
 	addr   string
-	token  *tokenFile
-	idle   func() // closes idle connections
+	wire   *strict
+	lanes  *lanes      // for open queries; nil: the agent is not spoken to over TLS
+	http2  atomic.Bool // the agent speaks HTTP/2; guessed until it has answered
 	kvWait time.Duration
-	woken  signal // Consul answers again: no use in waiting longer
-	added  signal // Register added something for Run to look after
+
+	// What read needs to build a request.
+	base                 string
+	namespace, partition string
+	auth                 *api.HttpBasicAuth
+
+	woken signal // Consul answers again: no use in waiting longer
+	added signal // Register added something for Run to look after
 
 	mu   sync.Mutex       // guards what follows; never held while calling Consul
 	kept map[string]*kept // what Register registered, by ID
@@ -79,22 +88,36 @@ func NewWithConfig(cfg *api.Config) (*Client, error) {
 	}
 	// api.NewClient leaves the *http.Client that it uses in own.
 	rt := cmp.Or[http.RoundTripper](own.HttpClient.Transport, http.DefaultTransport)
+	var open *lanes
 	if t, ok := rt.(*http.Transport); ok {
 		t = t.Clone()
 		t.MaxConnsPerHost, t.MaxIdleConnsPerHost, t.MaxIdleConns = maxConns, maxConns, maxConns
+		t.DisableCompression = true // the agent is near, and squeezing costs it more than sending
+		if own.Scheme == "https" {
+			t.ForceAttemptHTTP2 = true
+			t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: plainTimeout}
+			open = newLanes(t.Clone())
+		}
 		rt = t
 	}
 	c := &Client{
-		api:    client,
-		addr:   own.Address,
-		idle:   own.HttpClient.CloseIdleConnections,
-		kvWait: kvWait,
-		kept:   map[string]*kept{},
+		api:       client,
+		addr:      own.Address,
+		wire:      &strict{next: rt},
+		lanes:     open,
+		kvWait:    kvWait,
+		base:      baseURL(&own),
+		namespace: own.Namespace,
+		partition: own.Partition,
+		auth:      own.HttpAuth,
+		kept:      map[string]*kept{},
 	}
+	c.http2.Store(open != nil)
 	if own.TokenFile != "" {
-		c.token = &tokenFile{path: own.TokenFile, token: own.Token}
+		c.wire.token = &tokenFile{path: own.TokenFile, token: own.Token}
 	}
-	own.HttpClient.Transport = &strict{next: rt, token: c.token}
+	c.wire.fixed = own.Token
+	own.HttpClient.Transport = c.wire
 	// No API of Consul's redirects, and whoever is redirected to would get the token.
 	own.HttpClient.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return c, nil
@@ -111,7 +134,10 @@ func newTransport() *http.Transport {
 
 // Close closes the connections that are idle. A Client needs no Close, and can be
 // used after it.
-func (c *Client) Close() { c.idle() }
+func (c *Client) Close() {
+	c.wire.CloseIdleConnections()
+	c.lanes.closeIdle()
+}
 
 // Addr returns the agent's address, for messages.
 func (c *Client) Addr() string { return c.addr }
@@ -129,7 +155,15 @@ const serviceRead = "/v1/health/service/"
 // wire: an answer is read whole and is valid JSON, or it is an error.
 type strict struct {
 	next  http.RoundTripper
-	token *tokenFile
+	fixed string     // ACL token of requests that Consul's client does not build
+	token *tokenFile // goes before it
+}
+
+// authorize adds the token, if there is one.
+func (s *strict) authorize(req *http.Request) {
+	if t := cmp.Or(s.token.get(), s.fixed); t != "" {
+		req.Header.Set("X-Consul-Token", t)
+	}
 }
 
 func (s *strict) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -140,7 +174,7 @@ func (s *strict) RoundTrip(req *http.Request) (*http.Response, error) {
 	// Consul's client escapes no slash: a service could call itself
 	// "../agent/self", and be another question.
 	if name, ok := strings.CutPrefix(req.URL.Path, serviceRead); ok {
-		req.URL.RawPath = serviceRead + strings.ReplaceAll(url.PathEscape(name), ".", "%2E")
+		req.URL.RawPath = servicePath(name)
 	}
 	resp, err := s.next.RoundTrip(req)
 	if err != nil {
@@ -152,7 +186,7 @@ func (s *strict) RoundTrip(req *http.Request) (*http.Response, error) {
 	case err != nil:
 		return nil, err
 	case len(body) > maxBody:
-		return nil, fmt.Errorf("%w: answer to %s is longer than %d MiB", ErrDecode, req.URL.Path, maxBody>>20)
+		return nil, tooLong(req.URL.Path)
 	case req.Method == http.MethodGet && resp.StatusCode == http.StatusOK:
 		if err := checkJSON(body); err != nil {
 			return nil, fmt.Errorf("%w: answer to %s: %w", ErrDecode, req.URL.Path, err)
@@ -170,10 +204,10 @@ func (s *strict) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // CloseIdleConnections makes http.Client's method of that name work.
-func (s *strict) CloseIdleConnections() {
-	if c, ok := s.next.(interface{ CloseIdleConnections() }); ok {
-		c.CloseIdleConnections()
-	}
+func (s *strict) CloseIdleConnections() { closeIdle(s.next) }
+
+func tooLong(path string) error {
+	return fmt.Errorf("%w: answer to %s is longer than %d MiB", ErrDecode, path, maxBody>>20)
 }
 
 // checkJSON accepts exactly one JSON array, object or string. Consul answers no

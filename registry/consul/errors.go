@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -102,7 +103,20 @@ func reason(err error) string {
 // isEOF tells a connection that ended while a request waited, which is how a
 // stopped agent or an idle timeout in between looks.
 func isEOF(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
+		err != nil && slices.ContainsFunc(http2Ends, func(s string) bool { return strings.Contains(err.Error(), s) })
+}
+
+// http2Ends is how net/http says that an HTTP/2 connection or stream ended; the
+// errors have no exported type.
+var http2Ends = []string{
+	"http2: server sent GOAWAY and closed the connection",
+	"http2: Transport received GOAWAY from server",
+	"http2: client connection lost",
+	"http2: client connection force closed",
+	"http2: client conn is closed",
+	"http2: client conn not usable",
+	"stream error: stream ID ",
 }
 
 func cut(s string, n int) string {

@@ -85,7 +85,7 @@ func TestErrors(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 			defer cancel()
 			w := NewWatcher(c, WatchConfig{}, nil)
-			_, _, err = w.readService("web", new(api.QueryOptions).WithContext(ctx))
+			_, _, err = w.readService(ctx, nil, "web", &api.QueryOptions{}, nil)
 			if class(err) != tt.kind || !strings.Contains(err.Error(), tt.text) || !strings.Contains(err.Error(), `"web"`) || !strings.Contains(err.Error(), addr) {
 				t.Errorf("%v\nclass %v, want %v with %q", err, class(err), tt.kind, tt.text)
 			}

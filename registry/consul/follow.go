@@ -1,7 +1,9 @@
 package consul
 
 import (
+	"container/list"
 	"context"
+	"errors"
 	"time"
 
 	"serin/registry"
@@ -11,19 +13,22 @@ import (
 
 // follow is what the loop knows of one service.
 type follow struct {
-	name string
-	svc  *registry.Service // last known good; nil: never read
+	name  string
+	svc   *registry.Service // last known good; nil: never read
+	shown *registry.Service // what the Snapshot shows, or will when it is published
 	// index is Consul's of the last answer that showed svc; 0: not known.
 	index  uint64
 	seen   time.Time // when svc was last read at first hand
 	told   time.Time // last good answer, whatever it said
-	sums   sums      // of the checks in svc and of its nodes, for the bell
-	fresh  bool      // answered or held since Run began
-	err    error     // of the last read, nil when it was good
-	denied bool      // the last answer was refused or filtered
+	turn   *list.Element
+	sums   sums  // of the checks in svc and of its nodes, for the bell
+	fresh  bool  // answered or held since Run began
+	err    error // of the last read, nil when it was good
+	denied bool  // the last answer was refused or filtered
 
 	doubt  time.Time // since when answers contradict svc; zero: they do not
 	ask    time.Time // when to read it outside a stream; zero: no need
+	at     int       // its place in loop.asks; -1: none
 	asking bool
 	strict bool   // the next such read is for the leader
 	tries  int    // such reads in a row that settled nothing
@@ -34,38 +39,55 @@ type follow struct {
 
 // add begins to follow a service, if it is not being followed.
 func (l *loop) add(name string) {
-	if l.follows[name] == nil {
-		l.follows[name] = &follow{name: name}
-	} else {
-		l.show(l.follows[name])
+	if f := l.follows[name]; f != nil {
+		l.show(f)
+		return
 	}
+	l.begin(&follow{name: name})
+}
+
+// begin takes f in; settle then sees to it that it is read.
+func (l *loop) begin(f *follow) {
+	f.at, f.turn = -1, l.turns.PushFront(f)
+	l.follows[f.name] = f
+	l.begun = append(l.begun, f)
+	l.know(f, f.svc)
 }
 
 // wanted tells whether there is a reason to follow f.
 func (l *loop) wanted(f *follow) bool {
-	return l.catalog == nil || hasPrefix(l.catalog[f.name], l.w.cfg.TagPrefix) || l.extra[f.name] || tagged(f.svc, l.w.cfg.TagPrefix)
+	return l.catalog == nil || l.catalog[f.name].routed || l.extra[f.name] || tagged(f.svc, l.w.cfg.TagPrefix)
 }
 
 // forget stops following f if there is no reason to.
 func (l *loop) forget(f *follow) {
-	if l.wanted(f) {
+	if l.wanted(f) || l.follows[f.name] != f {
 		return
 	}
-	if f.cancel != nil {
-		f.cancel()
-	}
+	l.endStream(f)
+	l.know(f, nil)
+	l.show(f)
+	l.asks.set(f, time.Time{})
+	l.setTries(f, 0)
+	l.setErr(f, nil)
+	l.setDenied(f, false)
+	l.turns.Remove(f.turn)
 	delete(l.follows, f.name)
+	delete(l.picture, f.name)
 }
 
 // suspect asks the leader about a service that seems to have gone.
 func (l *loop) suspect(f *follow) {
 	l.forget(f)
+	if l.follows[f.name] != f {
+		return
+	}
 	if f.doubt.IsZero() {
 		f.doubt = time.Now()
 	}
 	f.strict = true
 	if f.ask.IsZero() || f.tries == 0 {
-		f.ask = time.Now()
+		l.asks.set(f, time.Now())
 	}
 }
 
@@ -75,41 +97,149 @@ func (l *loop) onStream(f *follow, r reading, meta *api.QueryMeta) {
 		return
 	}
 	f.gen++
-	f.told, f.err, l.contact = time.Now(), nil, time.Now()
+	l.heard(f)
 	if contradiction(f.svc, r) != nothing {
 		l.suspect(f)
 		return
 	}
-	f.ask = time.Time{}
+	l.asks.set(f, time.Time{})
 	l.accept(f, r, meta.LastIndex)
 }
 
+// onStreamError takes a failure of f's own query.
+func (l *loop) onStreamError(f *follow, err error) {
+	if l.follows[f.name] != f {
+		return
+	}
+	l.setErr(f, err)
+	l.setDenied(f, errors.Is(err, ErrDenied))
+	l.lastError = err.Error()
+}
+
+// heard notes a good answer about f.
+func (l *loop) heard(f *follow) {
+	f.told = time.Now()
+	l.contact = f.told
+	l.turns.MoveToBack(f.turn)
+	l.setErr(f, nil)
+}
+
 // accept makes r what is known of f. A read that was asked for meanwhile is not
-// forgotten.
-func (l *loop) accept(f *follow, r reading, index uint64) {
+// forgotten. It tells whether anything changed.
+func (l *loop) accept(f *follow, r reading, index uint64) (changed bool) {
 	now := time.Now()
 	if f.svc != nil && f.svc.Hold != "" {
 		l.w.log.Info("service is no longer held", "service", f.name, "instances", len(r.svc.Instances))
 	}
-	f.fresh, f.doubt, f.tries = true, time.Time{}, 0
-	f.strict, f.denied, f.sums = false, false, r.sums
+	f.doubt, f.strict, f.sums = time.Time{}, false, r.sums
+	l.setFresh(f)
+	l.setTries(f, 0)
+	l.setDenied(f, false)
+	if !lost(f.svc, r.svc) {
+		l.bell.explain(index)
+	}
 	if len(r.svc.Instances) > 0 {
 		f.index, f.seen = index, now
 	}
-	if l.mode == Bell && f.ask.IsZero() {
-		f.ask = now.Add(l.w.cfg.Sweep)
-	}
-	if !sameService(f.svc, r.svc) {
-		r.svc.ReadAt = now
-		f.svc = r.svc
+	if changed = f.svc != r.svc && !sameService(f.svc, r.svc); changed {
+		if r.svc.ReadAt.IsZero() {
+			r.svc.ReadAt = now
+		}
+		l.know(f, r.svc)
 		l.show(f)
 	}
 	l.forget(f)
+	return changed
+}
+
+// lost tells whether got lacks an instance that was known.
+func lost(known, got *registry.Service) bool {
+	if known == nil {
+		return false
+	}
+	left := make(map[instanceKey]bool, len(got.Instances))
+	for _, in := range got.Instances {
+		left[instanceKey{in.Node, in.ID}] = true
+	}
+	for _, in := range known.Instances {
+		if !left[instanceKey{in.Node, in.ID}] {
+			return true
+		}
+	}
+	return false
+}
+
+// know makes svc the last known good state of f, and keeps what depends on it:
+// who is held, and which services have an instance on a node.
+func (l *loop) know(f *follow, svc *registry.Service) {
+	if f.svc != nil {
+		for _, in := range f.svc.Instances {
+			delete(l.nodes[in.Node], f.name)
+			if len(l.nodes[in.Node]) == 0 {
+				delete(l.nodes, in.Node)
+			}
+		}
+	}
+	f.svc = svc
+	if svc != nil {
+		for _, in := range svc.Instances {
+			if l.nodes[in.Node] == nil {
+				l.nodes[in.Node] = map[string]*follow{}
+			}
+			l.nodes[in.Node][f.name] = f
+		}
+	}
+	if held := svc != nil && svc.Hold != ""; held || l.held[f.name] != nil {
+		l.holdsChanged = true
+		if held {
+			l.held[f.name] = f
+		} else {
+			delete(l.held, f.name)
+		}
+		if was := l.doubtful.Swap(len(l.held) > 0); !was && held {
+			l.doubted.fire()
+		}
+	}
+}
+
+// The setters keep the numbers of the loop, so that no event needs a look at all
+// services.
+
+func (l *loop) setFresh(f *follow) {
+	f.fresh = true
+	delete(l.picture, f.name)
+}
+
+func (l *loop) setTries(f *follow, n int) {
+	if f.tries == 0 && n > 0 {
+		l.open++
+	} else if f.tries > 0 && n == 0 {
+		l.open--
+	}
+	f.tries = n
+}
+
+func (l *loop) setErr(f *follow, err error) {
+	f.err = err
+	if err != nil {
+		l.failing[f] = true
+	} else {
+		delete(l.failing, f)
+	}
+}
+
+func (l *loop) setDenied(f *follow, denied bool) {
+	if denied && !f.denied {
+		l.denied++
+	} else if !denied && f.denied {
+		l.denied--
+	}
+	f.denied = denied
 }
 
 // hold keeps what is known of f although Consul says otherwise.
 func (l *loop) hold(f *follow, why string) {
-	f.fresh = true
+	l.setFresh(f)
 	l.retry(f)
 	if f.svc.Hold == why {
 		return
@@ -119,21 +249,15 @@ func (l *loop) hold(f *follow, why string) {
 	}
 	held := *f.svc
 	held.Hold = why
-	f.svc = &held
+	l.know(f, &held)
 	l.show(f)
 }
 
 // retry asks about f again, later each time, and later still when many are held.
 func (l *loop) retry(f *follow) {
-	f.tries++
-	open := 0
-	for _, g := range l.follows {
-		if g.tries > 0 {
-			open++
-		}
-	}
+	l.setTries(f, f.tries+1)
 	if f.ask.IsZero() {
-		f.ask = time.Now().Add(retryIn(f.tries, open))
+		l.asks.set(f, time.Now().Add(retryIn(f.tries, l.open)))
 	}
 }
 
@@ -147,13 +271,43 @@ func retryIn(tries, open int) time.Duration {
 	return max(min(holdRetry, 125*time.Millisecond<<min(tries, 5)), time.Duration(open)*time.Second/16)
 }
 
-// show makes the Snapshot agree with what is known of f.
+// show makes the next Snapshot agree with what is known of f.
 func (l *loop) show(f *follow) {
-	visible := f.svc != nil && len(f.svc.Instances) > 0 && (l.extra[f.name] || tagged(f.svc, l.w.cfg.TagPrefix))
-	switch old := l.snap.Service(f.name); {
-	case visible && old != f.svc:
-		l.snap, l.changed = l.snap.With(f.svc), true
-	case !visible && old != nil:
-		l.snap, l.changed = l.snap.Without(f.name), true
+	svc := f.svc
+	if svc == nil || len(svc.Instances) == 0 || !l.extra[f.name] && !tagged(svc, l.w.cfg.TagPrefix) {
+		svc = nil
 	}
+	if svc != f.shown {
+		f.shown, l.dirty[f.name] = svc, svc
+	}
+}
+
+// fewChanges is up to how many services are replaced in a Snapshot one by one.
+const fewChanges = 8
+
+// apply returns snap with the services of dirty in place of those of the same
+// names; nil takes one out.
+func apply(snap *registry.Snapshot, dirty map[string]*registry.Service) *registry.Snapshot {
+	if len(dirty) <= fewChanges {
+		for name, svc := range dirty {
+			if svc == nil {
+				snap = snap.Without(name)
+			} else {
+				snap = snap.With(svc)
+			}
+		}
+		return snap
+	}
+	all := make([]*registry.Service, 0, snap.Len()+len(dirty))
+	for svc := range snap.All() {
+		if _, ok := dirty[svc.Name]; !ok {
+			all = append(all, svc)
+		}
+	}
+	for _, svc := range dirty {
+		if svc != nil {
+			all = append(all, svc)
+		}
+	}
+	return registry.New(all...)
 }

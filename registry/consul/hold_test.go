@@ -2,7 +2,6 @@ package consul
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -109,37 +108,6 @@ func TestVerdict(t *testing.T) {
 		obey, why := verdict(e)
 		if obey != (tt.why == "") || !strings.Contains(why, tt.why) {
 			t.Errorf("%s: obey %v, %q; want %q", tt.name, obey, why, tt.why)
-		}
-	}
-}
-
-func TestPlan(t *testing.T) {
-	now := time.Unix(1000, 0)
-	at := func(s int) time.Time { return now.Add(time.Duration(s) * time.Second) }
-	busy := func(n int) (out []wish) {
-		for i := range n {
-			out = append(out, wish{fmt.Sprint("busy", i), time.Time{}, true})
-		}
-		return out
-	}
-	for _, tt := range []struct {
-		name   string
-		wishes []wish
-		read   string
-		again  time.Time
-	}{
-		{"nothing", nil, "", time.Time{}},
-		{"due", []wish{{"a", at(0), false}}, "a", time.Time{}},
-		{"not due", []wish{{"a", at(3), false}}, "", at(3)},
-		{"longest due first", []wish{{"a", at(0), false}, {"b", at(-1), false}, {"c", at(1), false}}, "b a", at(1)},
-		{"equally due, by name", []wish{{"b", at(0), false}, {"a", at(0), false}}, "a b", time.Time{}},
-		{"on its way", []wish{{"a", at(-1), true}, {"b", at(0), false}}, "b", time.Time{}},
-		{"one place left", append(busy(2), wish{"a", at(0), false}, wish{"b", at(0), false}, wish{"c", at(5), false}), "a", at(5)},
-		{"no place left", append(busy(3), wish{"a", at(0), false}), "", time.Time{}},
-	} {
-		read, again := plan(tt.wishes, 3, now)
-		if got := strings.Join(read, " "); got != tt.read || !again.Equal(tt.again) {
-			t.Errorf("%s: %q, %v; want %q, %v", tt.name, got, again, tt.read, tt.again)
 		}
 	}
 }

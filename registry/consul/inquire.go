@@ -12,33 +12,43 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// startRead reads f outside its stream.
-func (l *loop) startRead(f *follow) {
-	f.asking, f.ask = true, time.Time{}
+// startRead reads f outside its stream. sweep tells that nothing asked for it.
+func (l *loop) startRead(f *follow, sweep bool) {
+	f.asking = true
+	l.reading++
 	known, strict, gen := f.svc, f.strict, f.gen
 	ids, _ := l.w.client.Registered()
 	servers := maps.Clone(l.servers)
 	l.wg.Go(func() {
+		began := time.Now()
 		e := l.w.inquire(l.ctx, f.name, known, strict, ids, servers)
-		l.do(func() { l.onRead(f, e, gen) })
+		took := time.Since(began)
+		l.do(func() {
+			if sweep {
+				l.bell.sweep.done(took, time.Now())
+			}
+			l.onRead(f, e, gen, sweep)
+		})
 	})
 }
 
 // onRead takes the result of startRead.
-func (l *loop) onRead(f *follow, e evidence, gen uint64) {
+func (l *loop) onRead(f *follow, e evidence, gen uint64, sweep bool) {
 	f.asking = false
+	l.reading--
 	if l.follows[f.name] != f {
 		return
 	}
-	f.denied = e.filtered || errors.Is(e.err, ErrDenied)
+	l.setDenied(f, e.filtered || errors.Is(e.err, ErrDenied))
 	if e.err != nil {
-		f.err, l.lastError = e.err, e.err.Error()
+		l.setErr(f, e.err)
+		l.lastError = e.err.Error()
 	} else {
-		f.err, l.contact, f.told = nil, time.Now(), time.Now()
+		l.heard(f)
 	}
 	if gen != f.gen { // its stream has told something newer
 		if !f.doubt.IsZero() {
-			f.ask = time.Now()
+			l.asks.set(f, time.Now())
 		}
 		return
 	}
@@ -57,7 +67,10 @@ func (l *loop) onRead(f *follow, e evidence, gen uint64) {
 	}
 	switch {
 	case obey && e.err == nil:
-		l.accept(f, e.got, e.index)
+		// What changed up to bell.base is known by now, or no bell told it.
+		if l.accept(f, e.got, e.index) && sweep && e.index <= l.bell.base {
+			l.w.corrections.Add(1)
+		}
 	case why == "":
 		l.retry(f)
 	default:
@@ -74,7 +87,7 @@ func (w *Watcher) inquire(ctx context.Context, name string, known *registry.Serv
 	e := evidence{known: known}
 	ask := func(name string, leader bool) (reading, *api.QueryMeta, error) {
 		q := &api.QueryOptions{Datacenter: w.cfg.Datacenter, AllowStale: !leader, RequireConsistent: leader}
-		return w.readService(name, q.WithContext(ctx))
+		return w.readService(ctx, nil, name, q, nil)
 	}
 	r, meta, err := ask(name, strict)
 	if err == nil && !strict && contradiction(known, r) != nothing {

@@ -64,6 +64,7 @@ func toInstance(name string, e *api.ServiceEntry, p registry.Policy) registry.In
 		Addr:       net.JoinHostPort(cmp.Or(e.Service.Address, e.Node.Address), strconv.Itoa(e.Service.Port)),
 		Tags:       e.Service.Tags,
 		Meta:       e.Service.Meta,
+		Created:    e.Service.CreateIndex,
 	}
 	for _, c := range e.Checks {
 		check := registry.Check{ID: c.CheckID, Name: c.Name, Output: cut(c.Output, maxOutput), Node: c.ServiceID == ""}
@@ -111,7 +112,7 @@ func sameService(a, b *registry.Service) bool {
 
 func sameInstance(a, b registry.Instance) bool {
 	return a.Service == b.Service && a.ID == b.ID && a.Node == b.Node && a.Datacenter == b.Datacenter &&
-		a.Addr == b.Addr && a.Weight == b.Weight && a.Health == b.Health && a.Ready == b.Ready && a.Reason == b.Reason &&
+		a.Addr == b.Addr && a.Weight == b.Weight && a.Health == b.Health && a.Ready == b.Ready && a.Reason == b.Reason && a.Created == b.Created &&
 		slices.Equal(a.Tags, b.Tags) && maps.Equal(a.Meta, b.Meta) && slices.Equal(a.Checks, b.Checks)
 }
 

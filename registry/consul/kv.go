@@ -161,7 +161,7 @@ func (c *Client) watchKV(ctx context.Context, key string, recurse bool, emit fun
 		same:  samePairs,
 		good:  func(got map[string]Pair, _ *api.QueryMeta, _ bool) { do(func() { w.got(got) }) },
 		bad:   func(err error) { do(func() { w.lost = nil; w.tell(err, false) }) },
-		wait:  c.kvWait,
+		wait:  func() time.Duration { return c.kvWait },
 		lead:  true,
 		woken: &c.woken,
 	}

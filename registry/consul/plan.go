@@ -2,40 +2,62 @@ package consul
 
 import (
 	"cmp"
-	"slices"
+	"container/heap"
 	"time"
 )
 
 // maxReads is how many services are read at once outside their streams.
 const maxReads = 8
 
-// wish is one service that should be read outside its stream.
-type wish struct {
-	name string
-	due  time.Time
-	busy bool // a read of it is on its way
+// asks are the services that should be read outside a stream, the longest due
+// first: a heap.
+type asks []*follow
+
+func (a asks) Len() int { return len(a) }
+func (a asks) Less(i, j int) bool {
+	return cmp.Or(a[i].ask.Compare(a[j].ask), cmp.Compare(a[i].name, a[j].name)) < 0
+}
+func (a asks) Swap(i, j int) { a[i], a[j] = a[j], a[i]; a[i].at, a[j].at = i, j }
+func (a *asks) Push(x any)   { f := x.(*follow); f.at = len(*a); *a = append(*a, f) }
+func (a *asks) Pop() any {
+	old := *a
+	f := old[len(old)-1]
+	old[len(old)-1] = nil
+	*a, f.at = old[:len(old)-1], -1
+	return f
 }
 
-// plan says which services to read now, the longest due first, with at most
-// limit reads on their way; and when to ask again, if nothing happens before
-// (zero: never).
-func plan(wishes []wish, limit int, now time.Time) (read []string, again time.Time) {
-	wishes = slices.Clone(wishes)
-	slices.SortFunc(wishes, func(a, b wish) int { return cmp.Or(a.due.Compare(b.due), cmp.Compare(a.name, b.name)) })
-	for _, w := range wishes {
-		if w.busy {
-			limit--
-		}
+// set makes t the time to read f; zero is never.
+func (a *asks) set(f *follow, t time.Time) {
+	f.ask = t
+	switch {
+	case f.at >= 0 && t.IsZero():
+		heap.Remove(a, f.at)
+	case f.at >= 0:
+		heap.Fix(a, f.at)
+	case !t.IsZero():
+		heap.Push(a, f)
 	}
-	for _, w := range wishes {
-		switch {
-		case w.busy:
-		case w.due.After(now):
-			return read, w.due
-		case limit > 0:
-			read = append(read, w.name)
-			limit--
-		}
+}
+
+// next takes the service that is longest due at now; nil when none is. again is
+// when the next one will be, zero when there is none.
+func (a *asks) next(now time.Time) (f *follow, again time.Time) {
+	switch {
+	case len(*a) == 0:
+		return nil, time.Time{}
+	case (*a)[0].ask.After(now):
+		return nil, (*a)[0].ask
 	}
-	return read, time.Time{}
+	f = (*a)[0]
+	a.set(f, time.Time{})
+	return f, time.Time{}
+}
+
+// earlier returns the earlier of two times, where zero is never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }

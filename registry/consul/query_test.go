@@ -36,7 +36,7 @@ func TestDoubtfulQueryDoesNotWait(t *testing.T) {
 			same:     func(a, b int) bool { return a == b },
 			good:     func(int, *api.QueryMeta, bool) {},
 			bad:      func(err error) { t.Error(err) },
-			wait:     maxWait,
+			wait:     func() time.Duration { return maxWait },
 			woken:    new(signal),
 			doubtful: func() bool { return doubt },
 		}

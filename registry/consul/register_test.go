@@ -289,7 +289,7 @@ func TestTokenFileIsReadAgain(t *testing.T) {
 	}
 	for i, step := range []struct{ file, want string }{{"old", "old"}, {"new\n", "new"}, {"", "new"}, {"newer", "newer"}} {
 		write(step.file, now.Add(time.Duration(i)*time.Minute))
-		c.token.checked = time.Time{}
+		c.wire.token.checked = time.Time{}
 		c.Get(t.Context(), "k")
 		if got != step.want {
 			t.Errorf("file %q: token %q, want %q", step.file, got, step.want)
@@ -298,7 +298,7 @@ func TestTokenFileIsReadAgain(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	c.token.checked = time.Time{}
+	c.wire.token.checked = time.Time{}
 	if c.Get(t.Context(), "k"); got != "newer" {
 		t.Errorf("without the file: token %q", got)
 	}

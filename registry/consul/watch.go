@@ -1,9 +1,12 @@
 package consul
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,15 +32,18 @@ type WatchConfig struct {
 	// it saves requests and makes a dead connection be noticed later. Zero, and
 	// anything above, mean 30 s.
 	Wait time.Duration
-	// MaxStreams is how many services are followed by an open query each; with
-	// more services the Watcher listens for a bell instead. Each one costs a
-	// connection to the agent. Zero, and anything above, mean 48.
+	// MaxStreams is how many services are followed by an open query each over
+	// HTTP/1.1, where each one costs a connection to the agent; with more services
+	// the Watcher listens for the bells instead. Zero, and anything above, mean 48.
+	// Over HTTPS, where agents speak HTTP/2, it does not count: there are as many
+	// as there are services.
 	MaxStreams int
 	// ConfirmHold is the longest time that a service is kept because Consul lost
 	// its state. Zero means 10 minutes.
 	ConfirmHold time.Duration
-	// Sweep is how often each service is read again in bell mode, to correct
-	// what no bell told. Zero means 5 minutes.
+	// Sweep is how long it takes to read every service again where bells are
+	// listened to, to correct what none told. It takes longer where the agent
+	// would spend more than a twentieth of a core on it. Zero means 2 minutes.
 	Sweep time.Duration
 }
 
@@ -48,7 +54,7 @@ func (c WatchConfig) withDefaults() WatchConfig {
 	c.Wait = min(cmp.Or(c.Wait, maxWait), maxWait)
 	c.MaxStreams = min(cmp.Or(c.MaxStreams, maxStreams), maxStreams)
 	c.ConfirmHold = cmp.Or(c.ConfirmHold, 10*time.Minute)
-	c.Sweep = cmp.Or(c.Sweep, 5*time.Minute)
+	c.Sweep = cmp.Or(c.Sweep, 2*time.Minute)
 	return c
 }
 
@@ -96,8 +102,8 @@ type Watcher struct {
 	first  chan struct{} // closed at the first full picture
 	asked  signal        // Follow was called
 	status atomic.Pointer[WatchStatus]
-	reads  atomic.Uint64
-	errs   atomic.Uint64
+
+	reads, errs, corrections atomic.Uint64
 
 	mu      sync.Mutex         // guards what follows
 	extra   map[string]bool    // Follow's names
@@ -161,11 +167,19 @@ const (
 
 // WatchStatus is what a Watcher knows about itself.
 type WatchStatus struct {
-	Mode     Mode   `json:"mode"`
-	Services int    `json:"services"` // followed
-	Streams  int    `json:"streams"`  // open queries on services
-	Reads    uint64 `json:"reads"`    // good answers so far
-	Errors   uint64 `json:"errors"`   // failed reads so far
+	Mode     Mode `json:"mode"`
+	Services int  `json:"services"` // followed
+	Streams  int  `json:"streams"`  // open queries on services
+	// Connections carry the streams over HTTP/2; 0 over HTTP/1.1, where each
+	// stream has its own.
+	Connections int    `json:"connections"`
+	Reads       uint64 `json:"reads"`  // good answers so far
+	Errors      uint64 `json:"errors"` // failed reads so far
+	// ReadsPerSecond are the good answers of the last 10 to 20 s.
+	ReadsPerSecond float64 `json:"reads_per_second"`
+	// Corrections are the services that the sweep found changed although no bell
+	// had told it.
+	Corrections uint64 `json:"sweep_corrections"`
 	// OldestAnswer is the age of the last good answer about the service that
 	// was not heard of for longest; zero when none is followed.
 	OldestAnswer time.Duration `json:"oldest_answer"`
@@ -178,9 +192,20 @@ type WatchStatus struct {
 	LastError string `json:"last_error,omitempty"`
 	Holds     []Hold `json:"holds,omitempty"` // ordered by service
 
-	oldest time.Time
+	oldest time.Time // when the service not heard of for longest was
+	due    time.Time // the same, where a bell speaks for all services
 	wait   time.Duration
+	since  mark
 }
+
+// mark is how many answers there had been at a moment.
+type mark struct {
+	at    time.Time
+	reads uint64
+}
+
+// markPeriod is the time between two marks.
+const markPeriod = 10 * time.Second
 
 // Hold is one service whose older state is kept against what Consul says.
 type Hold struct {
@@ -191,12 +216,16 @@ type Hold struct {
 
 // Status returns the present status. Its Holds are not to be written to.
 func (w *Watcher) Status() WatchStatus {
-	s := *w.status.Load()
-	s.Reads, s.Errors = w.reads.Load(), w.errs.Load()
-	if !s.oldest.IsZero() {
-		s.OldestAnswer = max(0, time.Since(s.oldest))
+	s, now := *w.status.Load(), time.Now()
+	s.Reads, s.Errors, s.Corrections = w.reads.Load(), w.errs.Load(), w.corrections.Load()
+	s.Connections = w.client.lanes.used()
+	if d := now.Sub(s.since.at); !s.since.at.IsZero() && d > 0 && s.Reads > s.since.reads {
+		s.ReadsPerSecond = float64(s.Reads-s.since.reads) / d.Seconds()
 	}
-	s.Stale = s.Stale || s.OldestAnswer > 2*s.wait
+	if !s.oldest.IsZero() {
+		s.OldestAnswer = max(0, now.Sub(s.oldest))
+		s.Stale = s.Stale || now.Sub(s.due) > 2*s.wait
+	}
 	return s
 }
 
@@ -223,13 +252,48 @@ func (w *Watcher) count(op string, err error) error {
 	return w.client.classify(op, err)
 }
 
-// readService reads one service as q says.
-func (w *Watcher) readService(name string, q *api.QueryOptions) (reading, *api.QueryMeta, error) {
-	entries, meta, err := w.client.api.Health().Service(name, "", false, q)
+// lastReading is what the last answer of a query was made of: one that is the
+// same byte for byte is not decoded again.
+type lastReading struct {
+	sum     uint64
+	reading reading
+}
+
+var bodySeed = maphash.MakeSeed()
+
+// readService reads one service as q says. A lane and last are for queries that
+// stay open; they may be nil.
+func (w *Watcher) readService(ctx context.Context, lane *lane, name string, q *api.QueryOptions, last *lastReading) (reading, *api.QueryMeta, error) {
 	var r reading
+	meta, err := w.client.read(ctx, lane, servicePath(name), q, func(body []byte) error {
+		sum := maphash.Bytes(bodySeed, body)
+		if last != nil && last.reading.svc != nil && last.sum == sum {
+			r = last.reading
+			return nil
+		}
+		if err := checkList(body); err != nil {
+			return err
+		}
+		var entries []*api.ServiceEntry
+		err := json.Unmarshal(body, &entries)
+		if err == nil {
+			r, err = toService(name, entries, w.cfg.Policy)
+		}
+		if last != nil && err == nil {
+			*last = lastReading{sum, r}
+		}
+		return err
+	})
 	if err == nil {
-		r, err = toService(name, entries, w.cfg.Policy)
 		r.acl = meta.DefaultACLPolicy != ""
 	}
 	return r, meta, w.count(fmt.Sprintf("read service %q", name), err)
+}
+
+// checkList tells a list from null, which Consul answers to no read.
+func checkList(body []byte) error {
+	if b := bytes.TrimSpace(body); len(b) == 0 || b[0] != '[' {
+		return fmt.Errorf("%w: not a list, but %.40q", ErrDecode, b)
+	}
+	return nil
 }

@@ -435,7 +435,7 @@ func TestManyServicesRingABell(t *testing.T) {
 		}
 		// A new port shows in no list and in no check.
 		f.change(func() { f.services["s009"][0].Service.Port = 7777 })
-		time.Sleep(searchSpacing)
+		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		if s, _ := r.last(); s.Service("s009").Instances[0].Addr != "10.0.0.1:7777" {
 			t.Errorf("port not seen: %s", s.Service("s009").Instances[0].Addr)
@@ -592,7 +592,7 @@ func FuzzAnswer(f *testing.F) {
 		}
 		now = body
 		w := NewWatcher(c, WatchConfig{}, nil)
-		r, _, err := w.readService("web", &api.QueryOptions{})
+		r, _, err := w.readService(t.Context(), nil, "web", &api.QueryOptions{}, nil)
 		if err == nil {
 			if status != 200 {
 				t.Fatalf("status %d is no error", status)
