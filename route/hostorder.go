@@ -56,13 +56,12 @@ var usualPorts = [2]string{":80", ":443"}
 // no host. The same host with a usual port comes before the one without.
 func compareHosts(a, b string, noGlobs bool) int {
 	rank := func(h string) (kind hostKind, name, port string) {
-		name, port = h, ""
-		for _, usual := range usualPorts {
-			if n, ok := strings.CutSuffix(h, usual); ok {
-				name, port = n, usual
-			}
+		kind = kindOf(h, noGlobs)
+		name, port = splitPort(h)
+		if kind == globHost && port != usualPorts[0] && port != usualPorts[1] {
+			name, port = h, "" // where requests find it
 		}
-		return kindOf(h, noGlobs), name, port
+		return kind, name, port
 	}
 	ka, na, pa := rank(a)
 	kb, nb, pb := rank(b)
