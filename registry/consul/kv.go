@@ -76,6 +76,25 @@ func (c *Client) get(ctx context.Context, key string, leader bool) (p Pair, ok b
 
 func pair(kv *api.KVPair) Pair { return Pair{Key: kv.Key, Value: kv.Value, Index: kv.ModifyIndex} }
 
+// List reads the key prefix and all keys below prefix + "/", ordered by key. No
+// key is no error; one that a policy hides is missing.
+func (c *Client) List(ctx context.Context, prefix string) ([]Pair, error) {
+	ctx, cancel := context.WithTimeout(ctx, plainTimeout)
+	defer cancel()
+	kvs, _, err := c.api.KV().List(prefix, new(api.QueryOptions).WithContext(ctx))
+	if err != nil {
+		return nil, c.classify(fmt.Sprintf("list the keys at %q", prefix), err)
+	}
+	var out []Pair
+	for _, kv := range kvs {
+		if kv != nil && (kv.Key == prefix || strings.HasPrefix(kv.Key, prefix+"/")) {
+			out = append(out, pair(kv))
+		}
+	}
+	slices.SortFunc(out, func(a, b Pair) int { return strings.Compare(a.Key, b.Key) })
+	return out, nil
+}
+
 // Put writes one key, whatever it held.
 func (c *Client) Put(ctx context.Context, key string, value []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, plainTimeout)

@@ -59,6 +59,13 @@ func TestKVWithRealAgent(t *testing.T) {
 	put(t, c, "lb/canary/web", `{"ratio":0.1}`)
 	eventually(t, time.Second, "both keys", func() bool { return all.is("lb/canary lb/canary/web", nil) && one.is("lb/canary/web", nil) })
 
+	list, err := c.List(ctx, "lb/canary")
+	if err != nil || len(list) != 2 || list[0].Key != "lb/canary" || string(list[1].Value) != `{"ratio":0.1}` || list[1].Index == 0 {
+		t.Errorf("List: %v %v", list, err)
+	}
+	if list, err := c.List(ctx, "lb/can"); err != nil || len(list) != 0 {
+		t.Errorf("List of the beginning of a name: %v %v", list, err)
+	}
 	p, ok, err := c.Get(ctx, "lb/canary/web")
 	if err != nil || !ok || string(p.Value) != `{"ratio":0.1}` {
 		t.Fatalf("%v %v %v", p, ok, err)
