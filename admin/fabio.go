@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
+
+	"serin/route"
 )
 
 // fabioRoute is one target in the form that Fabio's /api/routes has had since
@@ -33,22 +36,11 @@ func (s *Server) fabioTable() []fabioRoute {
 				for i, t := range arm.Ready {
 					f := fabioRoute{
 						Service: p.Service, Host: rt.Host, Path: rt.Path, Src: rt.Host + rt.Path,
-						Dst: "http://" + t.Addr + "/", Weight: p.Share * arms[name] * arm.Share(i), Cmd: "route add",
+						Weight: p.Share * arms[name] * arm.Share(i), Cmd: "route add",
 					}
-					var opts []string
-					for _, o := range options(t.Tag) {
-						if o == "proto=https" {
-							f.Dst = "https://" + t.Addr + "/"
-						}
-						if !strings.HasPrefix(o, "weight=") {
-							opts = append(opts, o)
-						}
-					}
-					f.Opts = strings.Join(opts, " ")
-					for _, tag := range t.Tags {
-						if !strings.HasPrefix(tag, s.tagPrefix()) {
-							f.Tags = append(f.Tags, tag)
-						}
+					f.Dst, f.Opts = fabioForm(t)
+					if tags := otherTags(t, s.tagPrefix()); len(tags) > 0 {
+						f.Tags = tags
 					}
 					out = append(out, f)
 				}
@@ -56,6 +48,31 @@ func (s *Server) fabioTable() []fabioRoute {
 		}
 	}
 	return out
+}
+
+// fabioForm returns a target's destination and options as Fabio has them: the
+// protocol is the destination's scheme, the URL of a redirect the destination,
+// and the weight stands alone. The options are in the order of docs/TAGS.md.
+func fabioForm(t *route.Target) (dst, opts string) {
+	o := *t.Options
+	scheme, end := "http", "/"
+	switch o.Proto {
+	case route.HTTPS:
+		scheme = "https"
+	case route.TCP:
+		scheme, end = "tcp", ""
+	case route.GRPC:
+		scheme, end = "grpc", ""
+	case route.GRPCS:
+		scheme, end = "grpcs", ""
+	}
+	dst = scheme + "://" + t.Addr + end
+	o.Proto, o.Weight = route.HTTP, -1
+	code := ""
+	if r := o.Redirect; r != nil {
+		dst, code, o.Redirect = r.URL, " redirect="+strconv.Itoa(r.Code), nil
+	}
+	return dst, strings.TrimSpace(o.String() + code)
 }
 
 func (s *Server) fabioRoutes(w http.ResponseWriter, r *http.Request) {

@@ -1,7 +1,10 @@
 package admin
 
 import (
+	"bytes"
+	"cmp"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"serin/route"
@@ -42,8 +45,90 @@ type Target struct {
 	Tag   string  `json:"tag"`
 }
 
+// RouteTarget is one instance of one route on its own, for scripts.
+type RouteTarget struct {
+	Host    string   `json:"host"` // "" is any
+	Path    string   `json:"path"`
+	Service string   `json:"service"`
+	Target  string   `json:"target"`  // host:port, "" where the service has none
+	Weight  *float64 `json:"weight"`  // the fixed share that is asked for; null is an even part of the rest
+	Share   float64  `json:"share"`   // of the route's traffic, as the table has it; 0 where Consul lets it have none
+	Tags    []string `json:"tags"`    // of the instance, without those that are routes
+	Options string   `json:"options"` // but for the weight
+	Source  string   `json:"source"`  // "tag", or the route command's source and line
+}
+
+// RouteTargets lists the instances of a table's routes in matching order; of
+// one service unless that is "".
+func RouteTargets(t *route.Table, tagPrefix, service string) []RouteTarget {
+	out := []RouteTarget{}
+	for rt := range t.Routes() {
+		for _, p := range rt.Parts {
+			if service != "" && p.Service != service {
+				continue
+			}
+			arms, n := p.Shares(), 0
+			for a := range p.Arms {
+				arm := &p.Arms[a]
+				for i, target := range arm.Ready {
+					out = append(out, routeTarget(rt, target, tagPrefix, p.Share*arms[a]*arm.Share(i)))
+				}
+				for _, target := range arm.Critical {
+					out = append(out, routeTarget(rt, target, tagPrefix, 0))
+				}
+				n += len(arm.Ready) + len(arm.Critical)
+			}
+			if n == 0 {
+				out = append(out, RouteTarget{Host: rt.Host, Path: rt.Path, Service: p.Service, Tags: []string{}})
+			}
+		}
+	}
+	return out
+}
+
+func routeTarget(r *route.Route, t *route.Target, tagPrefix string, share float64) RouteTarget {
+	out := RouteTarget{
+		Host: r.Host, Path: r.Path, Service: t.Service, Target: t.Addr, Share: share,
+		Tags: otherTags(t, tagPrefix), Source: cmp.Or(t.Source, "tag"),
+	}
+	if t.Weight >= 0 {
+		out.Weight = &t.Weight
+	}
+	options := *t.Options
+	options.Weight = -1
+	out.Options = strings.TrimSpace(options.String())
+	return out
+}
+
+// otherTags returns the tags of a target that are no routes.
+func otherTags(t *route.Target, tagPrefix string) []string {
+	tags := []string{}
+	for _, tag := range t.Tags {
+		if !strings.HasPrefix(strings.TrimSpace(tag), tagPrefix) {
+			tags = append(tags, tag)
+		}
+	}
+	return tags
+}
+
 func (s *Server) routes(w http.ResponseWriter, r *http.Request) {
-	service := r.URL.Query().Get("service")
+	q := r.URL.Query()
+	service := q.Get("service")
+	switch format := q.Get("format"); format {
+	case "":
+	case "targets":
+		answer(w, RouteTargets(s.table(), s.tagPrefix(), service))
+		return
+	case "commands":
+		var b bytes.Buffer
+		WriteCommands(&b, s.table(), s.tagPrefix(), service)
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = w.Write(b.Bytes())
+		return
+	default:
+		fail(w, http.StatusBadRequest, "no format "+strconv.Quote(format)+" of routes is known", "?format=commands, ?format=targets, or none")
+		return
+	}
 	out := []Route{}
 	for rt := range s.tableRoutes() {
 		view := Route{Host: rt.Host, Path: rt.Path, Parts: []Part{}}
@@ -93,10 +178,4 @@ func viewSplit(s *route.Split, e route.Effect) *Split {
 		return nil
 	}
 	return &Split{e.Ratio, s.Wanted, both(s.Because, e.Because), s.Index, s.DocHash}
-}
-
-// options returns what the target's tag says after its host and path.
-func options(tag string) []string {
-	_, rest, _ := strings.Cut(tag, " ")
-	return strings.Fields(rest)
 }

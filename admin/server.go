@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +30,9 @@ type Server struct {
 	Table func() *route.Table
 	// Upstreams returns the live state of the instances.
 	Upstreams func() []proxy.UpstreamState
+	// Core is what requests are decided with, for explaining; nil explains with
+	// the defaults and instances that are idle and well.
+	Core *proxy.Core
 	// Canary tells what is known of the canary documents; *canary.Controller
 	// does. May be nil.
 	Canary interface {
@@ -101,7 +105,8 @@ func (s *Server) endpoints() []endpoint {
 		{path: "/ready", doc: "200 when traffic may come, else 503 with the reasons; ?consul answers 429 (Consul's warning) when something needs a look", serve: s.ready},
 		{path: "/metrics", doc: "metrics for Prometheus", serve: s.metrics()},
 		{path: "/api/v1/status", doc: "the whole in one view", serve: s.status},
-		{path: "/api/v1/routes", doc: "the routing table; ?service=NAME", serve: s.routes},
+		{path: "/api/v1/routes", doc: "the routing table; ?service=NAME, ?format=commands as route commands, ?format=targets as a list of instances", serve: s.routes},
+		{path: "/api/v1/explain", doc: "what becomes of a request, and why; POST {url, method, headers, from, tls}", serve: s.explain, methods: []string{http.MethodPost}, looks: true},
 		{path: "/api/v1/services", doc: "services and how many of their instances are ready", serve: s.services},
 		{path: "/api/v1/services/{name}", doc: "instances of one service, their checks, and its canary", serve: s.service},
 		{path: "/api/v1/upstreams", doc: "live state of the instances: requests in flight, ejections", serve: s.upstreams},
@@ -211,7 +216,7 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 	}
 	var lines []line
 	for _, e := range s.endpoints()[1:] {
-		lines = append(lines, line{e.path, e.doc, !strings.Contains(e.path, "{")})
+		lines = append(lines, line{e.path, e.doc, !strings.Contains(e.path, "{") && slices.Contains(e.allowed(), http.MethodGet)})
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	_ = page.Execute(w, struct {
