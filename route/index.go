@@ -56,6 +56,9 @@ func newIndex(m Matcher, noGlobs bool) *index { return &index{matcher: m, noGlob
 
 // paths returns what the index has of a host; nil when it has nothing.
 func (x *index) paths(host string) *paths {
+	if x == nil {
+		return nil
+	}
 	if h := x.names.get(hash(host), host); h != nil {
 		return h.self
 	}
@@ -91,7 +94,9 @@ func (x *index) place(host, key string) (routes []*Route) {
 // hosts returns the hosts as they are written in routes, in no order.
 func (x *index) hosts() iter.Seq[string] {
 	return func(yield func(string) bool) {
-		x.names.all(func(host string, h *hostPaths) bool { return h.self == nil || yield(host) })
+		if x != nil {
+			x.names.all(func(host string, h *hostPaths) bool { return h.self == nil || yield(host) })
+		}
 	}
 }
 
