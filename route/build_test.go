@@ -150,17 +150,10 @@ func TestBuildIsTheSameEveryTime(t *testing.T) {
 // checkDiff compares Diff with sets made of whole tables.
 func checkDiff(t *rapid.T, old, new *Table) {
 	c := Diff(old, new)
-	addrs := func(t *Table) map[string]bool {
-		m := map[string]bool{}
+	targets := func(t *Table) map[liveKey]bool {
+		m := map[liveKey]bool{}
 		for target := range t.Targets() {
-			m[target.Addr] = true
-		}
-		return m
-	}
-	targets := func(t *Table) map[identity]bool {
-		m := map[identity]bool{}
-		for target := range t.Targets() {
-			m[target.identity()] = true
+			m[target.live()] = true
 		}
 		return m
 	}
@@ -174,9 +167,8 @@ func checkDiff(t *rapid.T, old, new *Table) {
 	routeKey := func(r *Route) string { return r.Host + r.key }
 	same(t, "routes added", routes(new), routes(old), c.RoutesAdded, routeKey)
 	same(t, "routes gone", routes(old), routes(new), c.RoutesGone, routeKey)
-	same(t, "targets added", targets(new), targets(old), c.TargetsAdded, (*Target).identity)
-	same(t, "targets gone", targets(old), targets(new), c.TargetsGone, (*Target).identity)
-	same(t, "addresses gone", addrs(old), addrs(new), c.AddrsGone, func(a string) string { return a })
+	same(t, "targets added", targets(new), targets(old), c.TargetsAdded, (*Target).live)
+	same(t, "targets gone", targets(old), targets(new), c.TargetsGone, (*Target).live)
 	if back := Diff(new, old); back.Empty() != c.Empty() {
 		t.Fatalf("one way %+v, the other %+v", c, back)
 	}
@@ -238,7 +230,6 @@ func TestDiff(t *testing.T) {
 		add("failed", target(c.TargetsFailed)...)
 		add("+problem", problem(c.ProblemsAdded)...)
 		add("-problem", problem(c.ProblemsGone)...)
-		add("-addr", c.AddrsGone...)
 		return strings.Join(s, "; ")
 	}
 	var last *Table
@@ -254,9 +245,9 @@ func TestDiff(t *testing.T) {
 	f("service web\n a | urlprefix-x/ | urlprefix-y/\n b | urlprefix-x/", "")
 	f("service web\n a health=critical | urlprefix-x/ | urlprefix-y/\n b | urlprefix-x/", "failed a")
 	f("service web\n a | urlprefix-x/ | urlprefix-z/\n b | urlprefix-x/ | urlprefix-/ bad", "+route z/; -route y/; ready a; +problem urlprefix-/ bad")
-	f("service web\n a | urlprefix-x/\n b health=maintenance | urlprefix-x/", "-route z/; -target b; -problem urlprefix-/ bad; -addr 10.0.1.2:80")
-	f("service web\n a addr=10.9.9.9:80 | urlprefix-x/", "+target a; -target a; -addr 10.0.1.1:80")
-	f("", "-route x/; -target a; -addr 10.9.9.9:80")
+	f("service web\n a | urlprefix-x/\n b health=maintenance | urlprefix-x/", "-route z/; -target b; -problem urlprefix-/ bad")
+	f("service web\n a addr=10.9.9.9:80 | urlprefix-x/", "+target a; -target a")
+	f("", "-route x/; -target a")
 }
 
 func TestPrintIsPrintable(t *testing.T) {

@@ -1,174 +1,149 @@
 package route
 
 import (
-	"cmp"
+	"iter"
 	"slices"
-	"strings"
 )
 
 // Changes is what a table has that another has not, and the other way round.
 type Changes struct {
-	RoutesAdded, RoutesGone     []*Route
-	TargetsAdded, TargetsGone   []*Target // each instance at its address once, ready or not
+	RoutesAdded, RoutesGone     []*Route  // in matching order
+	TargetsAdded, TargetsGone   []*Target // each instance at its address once, ready or not; by service, ID, node
 	TargetsReady, TargetsFailed []*Target // in both tables, but ready only in the new, or only in the old
 	ProblemsAdded, ProblemsGone []Problem
-	// AddrsGone are addresses that no target has any more: their live state
-	// can be retired.
-	AddrsGone []string
 }
 
 // Empty reports whether there is nothing to tell.
 func (c *Changes) Empty() bool {
 	return len(c.RoutesAdded)+len(c.RoutesGone)+len(c.TargetsAdded)+len(c.TargetsGone)+
-		len(c.TargetsReady)+len(c.TargetsFailed)+len(c.ProblemsAdded)+len(c.ProblemsGone)+len(c.AddrsGone) == 0
+		len(c.TargetsReady)+len(c.TargetsFailed)+len(c.ProblemsAdded)+len(c.ProblemsGone) == 0
 }
 
-// Diff compares two tables; either may be nil. What both tables share, because
-// one Builder made them and the catalog said nothing new, costs next to
-// nothing. Orders are those of the tables.
+// Diff compares two tables; either may be nil. Of a table and the next one that
+// the same Builder built it costs in proportion to what changed, of others in
+// proportion to all that they have.
 func Diff(old, new *Table) Changes {
 	var c Changes
-	before, after := changed(old, new), changed(new, old)
-	for _, r := range before {
-		if new.lookup(r) == nil {
+	out, in := Replaced(old, new)
+	places := func(routes []*Route) map[place]bool {
+		m := make(map[place]bool, len(routes))
+		for _, r := range routes {
+			m[r.place()] = true
+		}
+		return m
+	}
+	was, is := places(out), places(in)
+	for _, r := range out {
+		if !is[r.place()] {
 			c.RoutesGone = append(c.RoutesGone, r)
 		}
 	}
-	for _, r := range after {
-		if old.lookup(r) == nil {
+	for _, r := range in {
+		if !was[r.place()] {
 			c.RoutesAdded = append(c.RoutesAdded, r)
 		}
 	}
-	was, is := instances(before), instances(after)
-	gone, added := was.without(is, new), is.without(was, old)
-	c.TargetsGone, c.TargetsAdded = gone.list, added.list
-	for _, t := range is.list {
-		k := t.identity()
-		if _, ok := was.ready[k]; ok && !was.ready[k] && is.ready[k] {
-			c.TargetsReady = append(c.TargetsReady, t)
-		} else if ok && was.ready[k] && !is.ready[k] {
-			c.TargetsFailed = append(c.TargetsFailed, t)
-		}
+	s := new.after(old)
+	if s == nil {
+		s = compare(old, new)
 	}
-	if len(gone.list) > 0 {
-		addrs := make(map[string]bool)
-		for _, t := range gone.list {
-			addrs[t.Addr] = true
-		}
-		for t := range new.Targets() {
-			delete(addrs, t.Addr)
-		}
-		for _, t := range gone.list {
-			if addrs[t.Addr] {
-				c.AddrsGone = append(c.AddrsGone, t.Addr)
-				delete(addrs, t.Addr)
-			}
-		}
-	}
-	c.ProblemsGone, c.ProblemsAdded = problemsWithout(old.Problems(), new.Problems()), problemsWithout(new.Problems(), old.Problems())
+	c.TargetsAdded, c.TargetsGone, c.TargetsReady, c.TargetsFailed = s.added, s.gone, s.ready, s.failed
+	c.ProblemsGone, c.ProblemsAdded = problemsWithout(s.problemsOut, s.problemsIn), problemsWithout(s.problemsIn, s.problemsOut)
 	return c
 }
 
-// changed returns the routes of t that other does not share, in matching order.
-func changed(t, other *Table) (routes []*Route) {
-	if t == nil {
-		return nil
+// Replaced returns the routes of old that are not the same value in new, and
+// those of new that are not the same value in old, both in matching order. Its
+// cost is that of [Diff].
+func Replaced(old, new *Table) (out, in []*Route) {
+	if s := new.after(old); s != nil {
+		return s.out, s.in
 	}
-	for host := range t.index.hosts() {
-		if other != nil && other.index.paths(host) == t.index.paths(host) {
-			continue
-		}
-		for _, r := range t.index.host(host) {
-			if other.lookup(r) != r {
-				routes = append(routes, r)
-			}
-		}
-	}
-	slices.SortFunc(routes, func(a, b *Route) int {
-		return cmp.Or(compareHosts(a.Host, b.Host, t.index.noGlobs), cmp.Compare(b.Priority, a.Priority), strings.Compare(b.key, a.key), compareInPlace(a, b))
-	})
-	return routes
+	return without(old, new), without(new, old)
 }
 
-// lookup returns t's route of the same host, path, priority and condition as r.
-func (t *Table) lookup(r *Route) *Route {
-	if t == nil {
-		return nil
+func without(t, other *Table) (left []*Route) {
+	has := make(map[*Route]bool, other.Len())
+	for r := range other.Routes() {
+		has[r] = true
 	}
-	for _, found := range t.index.place(r.Host, r.key) {
-		if compareInPlace(found, r) == 0 {
-			return found
+	for r := range t.Routes() {
+		if !has[r] {
+			left = append(left, r)
 		}
 	}
-	return nil
+	return left
 }
 
-type identity struct{ service, id, node, addr string }
-
-func (t *Target) identity() identity { return identity{t.Service, t.ID, t.Node, t.Addr} }
-
-// instanceSet is the targets of some routes, each instance once.
-type instanceSet struct {
-	list  []*Target
-	ready map[identity]bool
+// compare finds out what is different between any two tables, but for routes.
+func compare(old, new *Table) *step {
+	s := &step{problemsOut: old.Problems(), problemsIn: new.Problems()}
+	was, is := instances(old), instances(new)
+	for k, a := range was {
+		switch b, ok := is[k]; {
+		case !ok:
+			s.gone = append(s.gone, a.target)
+		case !a.ready && b.ready:
+			s.ready = append(s.ready, b.target)
+		case a.ready && !b.ready:
+			s.failed = append(s.failed, b.target)
+		}
+	}
+	for k, b := range is {
+		if _, ok := was[k]; !ok {
+			s.added = append(s.added, b.target)
+		}
+	}
+	for _, list := range [...][]*Target{s.gone, s.added, s.ready, s.failed} {
+		sortTargets(list)
+	}
+	return s
 }
 
-func instances(routes []*Route) instanceSet {
-	s := instanceSet{ready: make(map[identity]bool)}
-	for _, r := range routes {
-		for _, p := range r.Parts {
-			for a := range p.Arms {
-				for i, list := range [...][]*Target{p.Arms[a].Ready, p.Arms[a].Critical} {
-					for _, t := range list {
-						k := t.identity()
-						ready, seen := s.ready[k]
-						if !seen {
-							s.list = append(s.list, t)
+// known is an instance of a table, at its address.
+type known struct {
+	target *Target
+	ready  bool
+}
+
+func instances(t *Table) map[liveKey]known {
+	all := make(map[liveKey]known)
+	for t, ready := range t.targets() {
+		k := t.live()
+		all[k] = known{t, ready || all[k].ready}
+	}
+	return all
+}
+
+// targets yields all targets and whether they are ready.
+func (t *Table) targets() iter.Seq2[*Target, bool] {
+	return func(yield func(*Target, bool) bool) {
+		for r := range t.Routes() {
+			for _, p := range r.Parts {
+				for a := range p.Arms {
+					for _, t := range p.Arms[a].Ready {
+						if !yield(t, true) {
+							return
 						}
-						s.ready[k] = ready || i == 0
+					}
+					for _, t := range p.Arms[a].Critical {
+						if !yield(t, false) {
+							return
+						}
 					}
 				}
 			}
 		}
 	}
-	return s
-}
-
-// without returns what s has and neither other nor, in routes that were not
-// compared, the table.
-func (s instanceSet) without(other instanceSet, table *Table) instanceSet {
-	left := instanceSet{ready: make(map[identity]bool)}
-	for k := range s.ready {
-		if _, ok := other.ready[k]; !ok {
-			left.ready[k] = true
-		}
-	}
-	if len(left.ready) == 0 {
-		return left
-	}
-	for t := range table.Targets() {
-		delete(left.ready, t.identity())
-	}
-	for _, t := range s.list {
-		if left.ready[t.identity()] {
-			left.list = append(left.list, t)
-		}
-	}
-	return left
 }
 
 // problemsWithout returns the problems of a that b lacks.
 func problemsWithout(a, b []Problem) (left []Problem) {
-	type key struct{ service, instance, node, tag, err string }
-	of := func(p Problem) key { return key{p.Service, p.Instance, p.Node, p.Tag, p.Error} }
+	type key struct{ where, service, instance, node, tag, err string }
+	of := func(p Problem) key { return key{p.Where, p.Service, p.Instance, p.Node, p.Tag, p.Error} }
 	has := make(map[key]bool, len(b))
 	for _, p := range b {
 		has[of(p)] = true
 	}
-	for _, p := range a {
-		if !has[of(p)] {
-			left = append(left, p)
-		}
-	}
-	return left
+	return slices.DeleteFunc(slices.Clone(a), func(p Problem) bool { return has[of(p)] })
 }

@@ -2,6 +2,7 @@ package route
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -27,47 +28,98 @@ func (t *Table) Effect(service string) (e Effect) {
 	}
 	e.Ratio = t.split.For(service).Ratio
 	if service == "" {
-		for s := range t.catalog.All() {
-			if svc := t.services[s.Name]; !svc.own {
+		for _, svc := range t.services {
+			if !svc.own {
 				e.Warnings = append(e.Warnings, svc.warnings()...)
 			}
 		}
 		return e
 	}
-	svc := t.services[service]
+	svc := find(t.services, service)
 	if svc == nil {
 		e.Because = noRoute
 		return e
 	}
 	e.Warnings = svc.warnings()
-	all, differ := 0, []*Route(nil)
-	for i, r := range svc.routes {
-		if svc.claims[i].options.Redirect != nil {
+	type difference struct {
+		route  *Route
+		effect Effect
+	}
+	all, differ := 0, []difference(nil)
+	for r, p := range t.partsOf(svc) {
+		if p.redirects() {
 			continue // answered without an instance
 		}
 		all++
-		if r.Parts[0].Effect().Because != "" {
-			differ = append(differ, r)
+		if one := p.Effect(); one.Because != "" {
+			differ = append(differ, difference{r, one})
 		}
 	}
 	switch {
 	case all == 0:
 		e.Because = noRoute
 	case len(differ) == all:
-		one := differ[0].Parts[0].Effect()
-		e.Ratio, e.Because = one.Ratio, one.Because
+		e.Ratio, e.Because = differ[0].effect.Ratio, differ[0].effect.Because
 	case len(differ) > 0:
-		r := differ[0]
-		e.Because = fmt.Sprintf("%d of %d routes, %s%s: %s", len(differ), all, r.Host, r.Path, r.Parts[0].Effect().Because)
+		first := differ[0]
+		e.Because = fmt.Sprintf("%d of %d routes, %s%s: %s", len(differ), all, first.route.Host, first.route.Path, first.effect.Because)
 	}
 	return e
 }
 
 const noRoute = "catalog: the service has no route"
 
+// partsOf yields the service's parts of all routes, in order of its claims.
+func (t *Table) partsOf(svc *service) iter.Seq2[*Route, *Part] {
+	return func(yield func(*Route, *Part) bool) {
+		seen := make(map[spotKey]bool, len(svc.claims))
+		for _, k := range svc.spots() {
+			if seen[k] {
+				continue
+			}
+			seen[k] = true
+			for _, r := range t.index.place(k.host, k.key) {
+				for _, p := range r.Parts {
+					if p.Service == svc.name && !yield(r, p) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// spots returns where the service has claims, and what commands add to it.
+func (svc *service) spots() []spotKey {
+	list := make([]spotKey, 0, len(svc.claims)+len(svc.added))
+	for i := range svc.claims {
+		list = append(list, svc.claims[i].spotKey)
+	}
+	for _, l := range svc.added {
+		list = append(list, l.place.spotKey)
+	}
+	return list
+}
+
+// redirects reports whether no instance of the part is ever asked.
+func (p *Part) redirects() bool {
+	n := 0
+	for a := range p.Arms {
+		for _, list := range [...][]*Target{p.Arms[a].Ready, p.Arms[a].Critical} {
+			for _, t := range list {
+				if t.Options.Redirect == nil {
+					return false
+				}
+				n++
+			}
+		}
+	}
+	return n > 0
+}
+
 // warnings are the problems that the split has with the service.
 func (svc *service) warnings() (out []string) {
-	for _, p := range svc.problems[len(svc.refused):] {
+	for _, p := range svc.unfit {
 		out = append(out, p.Service+": "+p.Error)
 	}
 	return out
@@ -75,7 +127,7 @@ func (svc *service) warnings() (out []string) {
 
 // mismatch says why arm a, which the split asks for, can have no instance. A
 // split for all services may name a canary and a backup that not all have.
-func (svc *service) mismatch(a ArmName) error {
+func (b *Builder) mismatch(svc *service, a ArmName) error {
 	s := svc.split
 	sel, set := s.selector(a)
 	to := func(r MatchRule) bool { return r.To == a }
@@ -87,9 +139,10 @@ func (svc *service) mismatch(a ArmName) error {
 		asked = svc.own && (max(s.Ratio, s.Wanted) > 0 || slices.ContainsFunc(s.Match, to))
 	}
 	holds := func(in registry.Instance) bool { return sel.holds(in.Tags, in.Meta) }
+	adds := func(l *lot) bool { return sel.holds(l.targets[0].target.Tags, nil) }
 	name, other := s.joins(a), svc.joined[a]
 	switch {
-	case len(svc.claims) == 0:
+	case len(svc.claims)+len(svc.added) == 0:
 	case name != "" && other == nil:
 		return fmt.Errorf("the %s arm is service %q, which is not in the catalog", a, name)
 	case !asked:
@@ -97,7 +150,8 @@ func (svc *service) mismatch(a ArmName) error {
 		if !slices.ContainsFunc(other.Instances, holds) {
 			return fmt.Errorf("the %s arm is empty: no instance of service %q has %s", a, name, sel)
 		}
-	case !slices.ContainsFunc(svc.from.Instances, holds):
+	case slices.ContainsFunc(svc.added, adds):
+	case svc.from == nil || !slices.ContainsFunc(svc.from.Instances, holds):
 		return fmt.Errorf("the %s arm is empty: no instance of the service has %s", a, sel)
 	case !svc.routed(a):
 		return fmt.Errorf("the %s arm is empty: the instances that have %s have no route tag, or are in another arm", a, sel)
@@ -109,7 +163,7 @@ func (svc *service) mismatch(a ArmName) error {
 func (svc *service) routed(a ArmName) bool {
 	for _, c := range svc.claims {
 		for _, t := range c.targets {
-			if arm, ok := svc.split.armOf(t.from.Tags, t.from.Meta); ok && arm == a {
+			if arm, ok := svc.split.armOf(t.target.Tags, t.target.Meta); ok && arm == a {
 				return true
 			}
 		}

@@ -1,9 +1,6 @@
 package route
 
-import (
-	"net/netip"
-	"strings"
-)
+import "strings"
 
 // Matcher is how the path of a route is compared with that of a request
 // (Fabio's proxy.matcher).
@@ -29,13 +26,4 @@ func (m Matcher) key(path string) (string, error) {
 		key = strings.ToLower(key)
 	}
 	return key, err
-}
-
-// Addresses is a set of networks, each with or without a port.
-type Addresses []AddressRange
-
-// AddressRange is a network, or one host and port in it.
-type AddressRange struct {
-	Network netip.Prefix
-	Port    uint16 // 0 is any
 }

@@ -32,8 +32,8 @@ func (t *Table) Print(w io.Writer) error {
 				arm := &p.Arms[a]
 				print := func(target *Target, share string) {
 					weight, options := "", *target.Options
-					if options.Weight > 0 {
-						weight = strconv.FormatFloat(options.Weight, 'g', -1, 64)
+					if target.Weight > 0 {
+						weight = strconv.FormatFloat(target.Weight, 'g', -1, 64)
 					}
 					options.Weight = -1
 					row(r.Host+r.Path, p.Service, target.ID, target.Addr, ArmName(a).String(), weight, share,

@@ -2,6 +2,8 @@ package route
 
 import (
 	"iter"
+	"slices"
+	"sync"
 
 	"serin/registry"
 )
@@ -11,6 +13,26 @@ import (
 // A nil Table has no routes.
 type Table struct {
 	table
+}
+
+type table struct {
+	index      *index   // nil has no routes
+	silent     []*Route // whose traffic is not carried, in order
+	prefix     string
+	split      Splits
+	catalog    *registry.Snapshot
+	services   []*service // by name
+	generation *generation
+	from       *step // how it came of another table; nil is unknown
+
+	owning bool              // services own places
+	held   map[string]string // for services that claim them no more
+
+	problems     int // number of all
+	overProblems []Problem
+	missed       []Problem // of commands that met nothing
+	once         sync.Once
+	collected    []Problem
 }
 
 // Route is one [host]/path and everything that may serve it.
@@ -28,8 +50,14 @@ type Route struct {
 	// them the request is answered 503, not 404.
 	Parts []*Part
 
-	key string // Path in the form of CleanPath
+	key       string // Path in the form of CleanPath
+	condition string // When, as options of a tag
+	silent    bool   // its traffic is not carried: no request is matched
 }
+
+// Carried reports whether requests are matched with the route. Those that are
+// not carried (proto=tcp, grpc, grpcs) are in the table for people to see.
+func (r *Route) Carried() bool { return !r.silent }
 
 // Part is one service's part of a route.
 type Part struct {
@@ -78,10 +106,11 @@ type Target struct {
 	// Options are the tag's options, shared between targets.
 	Options *Options
 	// Tag is the tag this target comes from, as it was registered; "" when it
-	// comes from an override.
+	// comes from an override or a document.
 	Tag string
-	// Source is where the target comes from: "tag", or the override's source
-	// and line ("lb/routes/10-web:3").
+	// Source is where the target comes from: "tag", the override's source and
+	// line ("lb/routes/10-web:3"), or "document" where a split has the service
+	// as an arm.
 	Source string
 
 	idHash, nodeHash uint64 // see hashes
@@ -108,19 +137,36 @@ type Builder struct {
 	Denied  Addresses
 	Allowed Addresses
 
-	builder // parsed services by pointer
+	builder
 }
 
-// Reset forgets what was kept between builds.
-func (b *Builder) Reset() { b.builder = builder{} }
+// Reset forgets what was kept between builds, but for who owns what.
+func (b *Builder) Reset() {
+	owners := b.owners
+	if b.last != nil {
+		owners = b.last.Owners()
+	}
+	b.builder = builder{owners: owners}
+}
 
 // Routes yields all routes in matching order: within a host the longer path
-// before its prefixes.
+// before its prefixes; at the end those whose traffic is not carried.
 func (t *Table) Routes() iter.Seq[*Route] {
-	if t == nil {
-		return func(func(*Route) bool) {}
+	return func(yield func(*Route) bool) {
+		if t == nil || t.index == nil {
+			return
+		}
+		for r := range t.index.all() {
+			if !yield(r) {
+				return
+			}
+		}
+		for _, r := range t.silent {
+			if !yield(r) {
+				return
+			}
+		}
 	}
-	return t.index.all()
 }
 
 // Len returns the number of routes.
@@ -128,16 +174,38 @@ func (t *Table) Len() int {
 	if t == nil {
 		return 0
 	}
-	return t.index.size
+	n := len(t.silent)
+	if t.index != nil {
+		n += t.index.size
+	}
+	return n
 }
 
-// Problems returns what was refused in this table and why, ordered by service,
-// instance and tag. The caller must not change it.
+// Problems returns what was refused in this table and why: of route commands
+// in their order, then of services, ordered by service, instance and tag. The
+// caller must not change it. The first call of a table costs in proportion to
+// the number of services.
 func (t *Table) Problems() []Problem {
-	if t == nil {
+	if t == nil || t.problems == 0 {
 		return nil
 	}
-	return t.refused
+	t.once.Do(func() {
+		t.collected = append(slices.Clip(t.overProblems), t.missed...)
+		for _, svc := range t.services {
+			from := len(t.collected)
+			t.collected = svc.appendProblems(t.collected)
+			sortProblems(t.collected[from:])
+		}
+	})
+	return t.collected
+}
+
+// NumProblems returns the number of Problems, at no cost.
+func (t *Table) NumProblems() int {
+	if t == nil {
+		return 0
+	}
+	return t.problems
 }
 
 // Targets yields every target of the table, ready or critical; an instance that

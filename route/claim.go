@@ -1,0 +1,287 @@
+package route
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"serin/registry"
+)
+
+// claim is one place that a service claims, with its own targets.
+type claim struct {
+	place
+	path    string   // as in the first tag
+	options *Options // of the first tag
+	tag     string   // the first one
+	more    []string // further tags of the same place
+	targets []entry
+}
+
+// entry is a target and what may be done with it.
+type entry struct {
+	target *Target
+	state  state
+}
+
+type state uint8
+
+const (
+	unready state = iota // neither ready nor in maintenance
+	ready
+	away // in maintenance
+)
+
+func stateOf(in *registry.Instance) state {
+	switch {
+	case in.Ready:
+		return ready
+	case in.Health == registry.Maintenance:
+		return away
+	}
+	return unready
+}
+
+// tagKey is all that the parsed form of a tag depends on.
+type tagKey struct{ tag, dc, meta string }
+
+// parsedTag is a tag after parsing: a rule and its place, or an error.
+type parsedTag struct {
+	path    string
+	options *Options
+	place   place
+	notes   []error // what is wrong with it and does not keep it from being used
+	err     error
+}
+
+// claim reads the tags of the service's instances.
+func (b *Builder) claim(svc *service) {
+	tags := make(map[tagKey]*parsedTag) // instances of a service mostly have the same ones
+	places := make(map[place]int)
+	var noted map[*parsedTag]bool
+	for i := range svc.from.Instances {
+		in := &svc.from.Instances[i]
+		addrErr := b.checkAddr(in.Addr)
+		routes := 0
+		defaults, metaErrs := MetaOptions(in.Meta)
+		for _, tag := range in.Tags {
+			k := tagKey{tag, cmp.Or(b.Datacenter, in.Datacenter), defaults.String()}
+			p := tags[k]
+			if p == nil {
+				p = b.parse(k, defaults)
+				tags[k] = p
+			}
+			if errors.Is(p.err, ErrNotRoute) {
+				continue
+			}
+			if routes++; routes > maxTags {
+				svc.refuse(in, tag, fmt.Errorf("the instance has more than %d route tags: this one and what follows is ignored", maxTags))
+				break
+			}
+			if len(p.notes) > 0 && !noted[p] {
+				if noted == nil {
+					noted = make(map[*parsedTag]bool)
+				}
+				noted[p] = true // once for the service
+				for _, err := range p.notes {
+					svc.refuse(in, tag, err)
+				}
+			}
+			if p.err != nil {
+				svc.refuse(in, tag, p.err)
+				continue
+			}
+			n, ok := places[p.place]
+			if !ok {
+				n = len(svc.claims)
+				places[p.place] = n
+				svc.claims = append(svc.claims, claim{place: p.place, path: p.path, options: p.options, tag: tag})
+			}
+			c := &svc.claims[n]
+			if c.tag != tag && !slices.Contains(c.more, tag) {
+				c.more = append(c.more, tag)
+			}
+			if k := len(c.targets) - 1; k >= 0 && c.targets[k].target.of(in) {
+				if first := c.targets[k].target; first.Options.String() != p.options.String() {
+					svc.refuse(in, tag, fmt.Errorf("the instance claims this route a second time with other options: tag %q holds", first.Tag))
+				}
+			} else if addrErr == nil {
+				c.targets = append(c.targets, entry{newTarget(in, p.options, tag), stateOf(in)})
+			}
+		}
+		if routes == 0 {
+			continue
+		}
+		for _, err := range metaErrs {
+			svc.refuse(in, "", err)
+		}
+		if addrErr != nil {
+			svc.refuse(in, "", addrErr)
+		}
+		if unchecked(in) {
+			svc.refuse(in, "", fmt.Errorf("the instance %s", in.Reason))
+		}
+	}
+	svc.claims = slices.Clip(svc.claims)
+	for i := range svc.claims {
+		svc.claims[i].targets = slices.Clip(svc.claims[i].targets)
+	}
+}
+
+// of reports whether t is one of the instance's.
+func (t *Target) of(in *registry.Instance) bool {
+	return t.ID == in.ID && t.Node == in.Node && t.Addr == in.Addr
+}
+
+func (b *Builder) parse(k tagKey, defaults Defaults) *parsedTag {
+	rule, err := parseRule(b.prefix(), k.dc, k.tag, defaults)
+	notes := rule.Refused
+	if err != nil {
+		return &parsedTag{err: err, notes: notes}
+	}
+	where, err := b.placeOf(&rule)
+	if err != nil {
+		return &parsedTag{err: err, notes: notes}
+	}
+	p := &parsedTag{path: rule.Path, options: &rule.Options, notes: notes, place: where}
+	if k.meta == "" && !strings.ContainsAny(strings.TrimSpace(k.tag), " \t") {
+		p.options = &plainOptions
+	}
+	if err := b.checkRedirect(p.options); err != nil {
+		return &parsedTag{err: err, notes: notes}
+	}
+	for _, what := range p.options.NotCarried() {
+		p.notes = append(p.notes, notCarried(what))
+	}
+	return p
+}
+
+// plainOptions are those of a tag that has none: most tags, and one value.
+var plainOptions = Options{Weight: -1, Retries: -1}
+
+// notCarried says that an option is understood, and that what it asks for is
+// not done.
+func notCarried(what string) error {
+	return fmt.Errorf("%s: %w", what, ErrNotCarried)
+}
+
+// ErrNotCarried says that an option is right but what it asks for is not done
+// by this version.
+var ErrNotCarried = errors.New("it parses, its traffic is not carried by this version")
+
+// unchecked reports whether an instance gets nothing only because it lacks a
+// health check: that does not pass by itself.
+func unchecked(in *registry.Instance) bool {
+	return !in.Ready && in.Health == registry.Passing && !slices.ContainsFunc(in.Checks, func(c registry.Check) bool {
+		return !c.Node && !strings.HasPrefix(c.ID, "_service_maintenance:")
+	})
+}
+
+// checkAddr says why an instance's address cannot be a target: it is not
+// host:port, or it is one that reaches something else than that instance.
+func (b *Builder) checkAddr(addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	switch {
+	case addr == "":
+		return errors.New("the instance has no address: register it with one")
+	case err != nil:
+		return fmt.Errorf("address %q is not host:port", addr)
+	case host == "":
+		return fmt.Errorf("address %q has no host: register the service or its node with one", addr)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("address %q has no port from 1 to 65535: register the service with the port it listens on", addr)
+	}
+	if ip, err := netip.ParseAddr(host); err != nil {
+		if _, _, err := parseHost(host, false); err != nil {
+			return fmt.Errorf("address %q: %w", addr, err)
+		}
+		if label := host[strings.LastIndexByte(host, '.')+1:]; isNumber(label) {
+			return fmt.Errorf("address %q: %q is neither a name nor an IPv4 address in its usual form", addr, host)
+		}
+	} else if ip = ip.Unmap(); ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast() {
+		if _, ok := b.Allowed.find(addr); !ok {
+			return fmt.Errorf("address %q is unspecified, multicast or link-local: such addresses are no targets", addr)
+		}
+	}
+	if r, ok := b.denied(addr); ok {
+		return fmt.Errorf("address %q is denied (%s): it is one of the balancer's own, of Consul, or of registry.targets.deny; registry.targets.allow makes an exception", addr, r)
+	}
+	return nil
+}
+
+// isNumber reports whether a last label makes resolvers read the whole host as
+// a number.
+func isNumber(label string) bool {
+	if hex, ok := strings.CutPrefix(strings.ToLower(label), "0x"); ok {
+		return strings.Trim(hex, "0123456789abcdef") == ""
+	}
+	return label != "" && strings.Trim(label, "0123456789") == ""
+}
+
+func (b *Builder) denied(addr string) (AddressRange, bool) {
+	r, ok := b.Denied.find(addr)
+	if !ok {
+		return r, false
+	}
+	_, allowed := b.Allowed.find(addr)
+	return r, !allowed
+}
+
+// checkRedirect says why a redirect must not lead where it does.
+func (b *Builder) checkRedirect(o *Options) error {
+	if o.Redirect == nil {
+		return nil
+	}
+	scheme, authority, _ := splitURL(o.Redirect.URL)
+	if authority == "" || strings.Contains(authority, "$host") {
+		return nil
+	}
+	name, port := splitPort(authority)
+	if port == "" {
+		if port = ":80"; strings.EqualFold(scheme, "https://") {
+			port = ":443"
+		}
+	}
+	addr := name + port
+	if ip, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
+		if ip = ip.Unmap(); ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast() {
+			if _, ok := b.Allowed.find(addr); !ok {
+				return fmt.Errorf("redirect url %q leads to an unspecified, multicast or link-local address", o.Redirect.URL)
+			}
+		}
+	}
+	if r, ok := b.denied(addr); ok {
+		return fmt.Errorf("redirect url %q leads to a denied address (%s): registry.targets.allow makes an exception", o.Redirect.URL, r)
+	}
+	return nil
+}
+
+func newTarget(in *registry.Instance, o *Options, tag string) *Target {
+	return &Target{
+		Service: in.Service, ID: in.ID, Node: in.Node, Datacenter: in.Datacenter, Addr: in.Addr, Tags: in.Tags, Meta: in.Meta,
+		Weight: o.Weight, Capacity: max(1, in.Weight), Options: o, Tag: tag, Source: "tag",
+		idHash: hashNames(in.ID, in.Node), nodeHash: hashNames(in.Node),
+	}
+}
+
+// seniority is the index at which the first instance of the service was
+// registered; the highest number where that is unknown.
+func (svc *service) seniority() uint64 {
+	first := uint64(math.MaxUint64)
+	if svc.from == nil {
+		return first
+	}
+	for i := range svc.from.Instances {
+		if c := svc.from.Instances[i].Created; c > 0 {
+			first = min(first, c)
+		}
+	}
+	return first
+}
