@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"serin/proxy"
+	"serin/proxy/nethttp"
 	"serin/registry"
 	"serin/route"
 )
@@ -210,6 +211,28 @@ func (p Proxy) settings() proxy.Settings {
 	}
 }
 
+// builder returns what builds tables as c says; it still lacks what only the
+// running balancer knows, the addresses of its own listeners.
+func (c Config) builder() route.Builder {
+	return route.Builder{
+		TagPrefix: c.Registry.Consul.TagPrefix,
+		Matcher:   c.Proxy.Matcher,
+		NoGlobs:   c.Proxy.NoGlobs,
+	}
+}
+
+// compression returns nil where nothing is to be compressed.
+func (g Gzip) compression() (*nethttp.Compression, error) {
+	if g.ContentType == "" {
+		return nil, nil
+	}
+	c, err := nethttp.NewCompression(g.ContentType, int64(max(g.MinSize, 0)), g.Encodings)
+	if err != nil {
+		return nil, fmt.Errorf("proxy.gzip: %w", err)
+	}
+	return c, nil
+}
+
 // Validate returns every mistake of c that no single value shows, and every
 // value out of its range. It changes nothing and touches nothing outside c.
 func (c Config) Validate() (errs []error) {
@@ -236,6 +259,16 @@ func (c Config) Validate() (errs []error) {
 			"bind it to 127.0.0.1, or set ui.allow.remote=true where the network keeps strangers out (a container)")
 	}
 	within("proxy.noroutestatus", c.Proxy.NoRouteStatus, 200, 599)
+	if _, err := proxy.ParseAuthSchemes(c.Proxy.Auth); err != nil {
+		bad("proxy.auth", c.Proxy.Auth, err.Error())
+	}
+	if _, err := c.Proxy.Gzip.compression(); err != nil {
+		bad("proxy.gzip.contenttype", c.Proxy.Gzip.ContentType, err.Error())
+	}
+	var format proxy.LogFormat
+	if err := format.UnmarshalText([]byte(c.Log.AccessFormat)); err != nil {
+		bad("log.access.format", c.Log.AccessFormat, err.Error())
+	}
 	within("proxy.retries", c.Proxy.Retries, 0, 10)
 	within("proxy.panic.threshold", c.Proxy.PanicThreshold, 0, 100)
 	// Of Consul's own two variables its client takes the file.

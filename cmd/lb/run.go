@@ -48,6 +48,8 @@ type balancer struct {
 	counted   *control.Metrics
 
 	core    *proxy.Core
+	auth    *proxy.Authenticator
+	page    atomic.Pointer[[]byte] // see noRoute
 	engine  *nethttp.Server
 	metrics *proxy.Metrics
 	access  *proxy.AccessLog // nil without log.access.target
@@ -152,7 +154,7 @@ func (b *balancer) follow(reg prometheus.Registerer) {
 	c := b.cfg.Registry.Consul
 	b.watcher = consul.NewWatcher(b.client, consul.WatchConfig{TagPrefix: c.TagPrefix, Policy: c.Policy}, b.log.Named("registry"))
 	b.loop = &control.Loop{
-		Builder: route.Builder{TagPrefix: c.TagPrefix},
+		Builder: b.cfg.builder(),
 		Publish: b.published,
 		Log:     b.log.Named("control"),
 		Metrics: b.counted,
@@ -166,6 +168,9 @@ func (b *balancer) follow(reg prometheus.Registerer) {
 	}
 	b.overrides = newOverrides(b.client, c.KVPath, b.loop.SetOverrides, b.log.Named("overrides"))
 	b.keys = append(b.keys, b.overrides.followers...)
+	if key := c.NoRouteHTMLPath; key != "" {
+		b.keys = append(b.keys, followPage(b.client, key, func(page []byte) { b.page.Store(&page) }, b.log.Named("noroute")))
+	}
 	// Until the shared secret is known nobody may be able to compute an arm.
 	var random [16]byte
 	rand.Read(random[:])
@@ -179,24 +184,36 @@ func (b *balancer) dataPlane(reg prometheus.Registerer, out io.Writer) error {
 	if err := b.openAccessLog(out); err != nil {
 		return err
 	}
+	schemes, err := proxy.ParseAuthSchemes(p.Auth)
+	if err != nil {
+		return fail(exitUsage, fmt.Errorf("proxy.auth: %w", err), "")
+	}
+	compress, err := p.Gzip.compression()
+	if err != nil {
+		return fail(exitUsage, err, "")
+	}
+	b.auth = proxy.NewAuthenticator(schemes, b.log.Named("auth"))
 	drain := &proxy.Drain{}
 	upstreams := proxy.NewUpstreams(proxy.UpstreamsConfig{Limits: p.Limits, Ejected: b.ejected})
 	b.metrics = proxy.NewMetrics(reg, upstreams, drain, b.access)
 	b.core = &proxy.Core{
-		Table:     b.loop.Table,
-		Upstreams: upstreams,
-		Budget:    &proxy.Budget{},
-		Settings:  p.settings(),
-		Timeouts:  p.Timeouts,
-		Limits:    p.Limits,
-		Headers:   p.Headers,
-		Trusted:   p.Trusted,
-		Drain:     drain,
-		Observe:   b.observe,
-		Now:       time.Now,
-		Rand:      mathrand.Uint64,
+		Table:      b.loop.Table,
+		Upstreams:  upstreams,
+		Budget:     &proxy.Budget{},
+		Auth:       b.auth,
+		NoRoute:    b.noRoute,
+		Settings:   p.settings(),
+		Timeouts:   p.Timeouts,
+		Limits:     p.Limits,
+		Headers:    p.Headers,
+		Trusted:    p.Trusted,
+		Drain:      drain,
+		LogHeaders: b.access.Headers(),
+		Observe:    b.observe,
+		Now:        time.Now,
+		Rand:       mathrand.Uint64,
 	}
-	b.engine = &nethttp.Server{Core: b.core, Log: b.log.Named("http"), AllowSkipVerify: p.TLSSkipVerify, MaxConns: maxConns(openFiles())}
+	b.engine = &nethttp.Server{Core: b.core, Log: b.log.Named("http"), AllowSkipVerify: p.TLSSkipVerify, Compress: compress, MaxConns: maxConns(openFiles())}
 	return nil
 }
 
@@ -219,6 +236,14 @@ func (b *balancer) openAccessLog(out io.Writer) error {
 			return fail(exitFailed, fmt.Errorf("log.access.target: %w", err), "")
 		}
 		b.access, b.logFile = proxy.NewAccessLog(f, format), f
+	}
+	return nil
+}
+
+// noRoute is the page for requests that no route serves, nil where KV has none.
+func (b *balancer) noRoute() []byte {
+	if page := b.page.Load(); page != nil {
+		return *page
 	}
 	return nil
 }
@@ -271,6 +296,7 @@ func (b *balancer) serve(ctx context.Context) error {
 	g.Go(func() error { return b.admin.Run(plane, b.looking) })
 	g.Go(func() error { return b.shareSecret(plane) })
 	g.Go(func() error { return b.hangups(plane) })
+	g.Go(func() error { return b.auth.Run(plane) })
 	if b.access != nil {
 		g.Go(func() error { return b.access.Run(plane) })
 	}
