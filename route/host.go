@@ -112,6 +112,9 @@ func parseGlobHost(name, port string) (host string, at int, err error) {
 			return "", i, fmt.Errorf("host %s: %q cannot be part of a host", brief(name), c)
 		}
 	}
+	if err := checkGlob(name); err != nil {
+		return "", 0, fmt.Errorf("host: %w", err)
+	}
 	return name + port, 0, nil
 }
 

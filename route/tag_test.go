@@ -47,6 +47,26 @@ func TestParseTag(t *testing.T) {
 	f("urlprefix-/ redirect=308,https://$host:8443/x?a,b", "/ redirect=308,https://$host:8443/x?a,b")
 	f("urlprefix-/a redirect=302,/b$path", "/a redirect=302,/b$path")
 	f("urlprefix-/%24x", "/%24x")
+	f("urlprefix-/a\tstrip=/a \t weight=1", "/a strip=/a weight=1")
+
+	// TCP, and what is not carried yet.
+	f("urlprefix-:8080 proto=tcp", ":8080 proto=tcp")
+	f("urlprefix-:8080/ proto=tcp pxyproto=true", ":8080 proto=tcp pxyproto=true")
+	f("urlprefix-10.0.0.1:8080 proto=tcp", "10.0.0.1:8080/ proto=tcp")
+	f("urlprefix-foo.com/ proto=tcp", "foo.com/ proto=tcp")
+	f("urlprefix-/ proto=grpc register=Alias.1", "/ proto=grpc register=Alias.1")
+	f("urlprefix-/ proto=grpcs grpcservername=Inner.Example", "/ proto=grpcs grpcservername=inner.example")
+
+	// Globs and international names.
+	f("urlprefix-Foo*.com/", "foo*.com/")
+	f("urlprefix-*.*.com:80/", "*.*.com:80/")
+	f("urlprefix-web-[a-c]?.{x,y}.com./", "web-[a-c]?.{x,y}.com/")
+	f("urlprefix-*foo.com/", "*foo.com/")
+	f("urlprefix-[!a]b.com/", "[!a]b.com/")
+	f("urlprefix-Bücher.example/bücher", "xn--bcher-kva.example/bücher")
+	f("urlprefix-*.Bücher.example:8080/", "*.xn--bcher-kva.example:8080/")
+	f("urlprefix-straße.example/", "xn--strae-oqa.example/")
+	f("urlprefix-/ host=bücher.example:80", "/ host=xn--bcher-kva.example:80")
 
 	f("canary", ErrNotRoute.Error())
 	f("urlprefix", ErrNotRoute.Error())
@@ -67,20 +87,22 @@ func TestParseTag(t *testing.T) {
 	f("urlprefix-/ Strip=/a", `at offset 12: unknown option "Strip": did you mean "strip"?`)
 	f("urlprefix-/ wieght=1", `at offset 12: unknown option "wieght": did you mean "weight"?`)
 	f("urlprefix-/ colour=red", `at offset 12: unknown option "colour"`)
-	f("urlprefix-/ proto=ftp", `at offset 18: proto "ftp": want http or https`)
-	f("urlprefix-/ proto=grpc", `at offset 18: proto "grpc" is not supported yet`)
-	f("urlprefix-/ register=x", `at offset 12: option "register" is not supported yet`)
-	f("urlprefix-/ pxyproto=true", `at offset 12: option "pxyproto" is not supported yet`)
+	f("urlprefix-/ proto=ftp", `at offset 18: proto "ftp": want http, https, tcp, grpc or grpcs`)
 	f("urlprefix-/ tlsskipverify=1", `at offset 26: tlsskipverify "1": want true or false`)
-	f("urlprefix-:8080 proto=tcp", `at offset 10: ":8080": TCP routes are not supported yet`)
+	f("urlprefix-:8080", `at offset 10: ":8080" is a port and no host: write :8080 proto=tcp for TCP, or host:8080/ for HTTP`)
+	f("urlprefix-:8080 proto=https", `at offset 10: ":8080" is a port and no host: write :8080 proto=tcp for TCP, or host:8080/ for HTTP`)
+	f("urlprefix-:8080/x proto=tcp", `at offset 15: ":8080/x": a TCP port has no path`)
+	f("urlprefix-:0 proto=tcp", `at offset 10: port "0" is not a number from 1 to 65535`)
+	f("urlprefix-:99999 proto=tcp", `at offset 10: port "99999" is not a number from 1 to 65535`)
 	f("urlprefix-foo.com:0/", `at offset 17: port "0" is not a number from 1 to 65535`)
 	f("urlprefix-foo.com:080/", `at offset 17: port "080" is not a number from 1 to 65535`)
 	f("urlprefix-foo..com/", `at offset 14: host "foo..com": a label has 1 to 63 letters`)
 	f("urlprefix-foo com/", `at offset 14: unknown option "com/"`)
 	f("urlprefix-a@b.com/", `at offset 11: host "a@b.com": '@' cannot be part of a host`)
-	f("urlprefix-foo*.com/", `at offset 13: host "foo*.com": globs other than *.suffix are not supported yet`)
-	f("urlprefix-*.*.com/", `at offset 12: host "*.*.com": globs other than *.suffix are not supported yet`)
-	f("urlprefix-bücher.example/", `at offset 11: host "bücher.example" is not ASCII: write international names in punycode (xn--…)`)
+	f("urlprefix-foo*.co m/", `at offset 18: unknown option "m/"`)
+	f("urlprefix-foo*.co+m/", `at offset 17: host "foo*.co+m": '+' cannot be part of a host`)
+	f("urlprefix-b*ücher.example/", `at offset 12: host "b*ücher.example": a glob is written in ASCII, international names in punycode (xn--…)`)
+	f("urlprefix-☃⒈.example/", `at offset 10: host "☃⒈.example" is no international name: idna: disallowed rune U+2488`)
 	f("urlprefix-[::1/", `at offset 10: host "[::1": brackets hold an IPv6 address`)
 	f("urlprefix-/a?b", `at offset 12: '?' in a path: a route matches the path only; write the character as %3F if it is part of it`)
 	f("urlprefix-/a%zz", `at offset 12: path "/a%zz": "%" must be followed by two hexadecimal digits and not encode NUL, CR or LF`)
@@ -116,15 +138,36 @@ func TestExpandDatacenter(t *testing.T) {
 	}
 }
 
-func TestTagOptionsAreDocumented(t *testing.T) {
-	n := 0
-	for usage, doc := range TagOptions {
-		if n++; doc == "" || !strings.Contains(usage, "=") {
-			t.Errorf("%q: %q", usage, doc)
+// A tag that asks for protection never loses it by a mistake.
+func TestProtectionSurvivesMistakes(t *testing.T) {
+	const nobody = "/admin allow=none"
+	f := func(options, want, refused string) {
+		t.Helper()
+		r, err := ParseTag("urlprefix-", "urlprefix-/admin "+options)
+		got := ""
+		for _, e := range r.Refused {
+			got += e.Error()
+		}
+		if err != nil || r.String() != want || got != refused {
+			t.Errorf("%s\n got %s, %s, %v\nwant %s, %s", options, r, got, err, want, refused)
 		}
 	}
-	if n != 7 {
-		t.Errorf("%d options, want 7", n)
+	f("allow=ip:10.0.0.0/8", "/admin allow=ip:10.0.0.0/8", "")
+	f("allow=ip:10.0.0.0/33", nobody, `at offset 23: "10.0.0.0/33" is not a network: write 10.0.0.0/8, 2001:db8::/32 or one address; as the tag has allow=, its route lets nobody in until this is mended`)
+	f("deny=10.0.0.1", nobody, `at offset 22: "10.0.0.1" is not ip:network: write ip:10.0.0.0/8, ip:2001:db8::/32 or one address; as the tag has deny=, its route lets nobody in until this is mended`)
+	f("allow=ip:10.0.0.1 deny=ip:10.0.0.2", nobody, `at offset 40: allow= and deny= stand together: only one of them can be meant; as the tag has allow=, its route lets nobody in until this is mended`)
+	f("deny=ip:10.0.0.1 deny=ip:10.0.0.2", nobody, `at offset 34: option "deny" is given twice; as the tag has deny=, its route lets nobody in until this is mended`)
+	f("allow=", nobody, `at offset 22: option "allow" has no value: write allow=ip:network,…|none; as the tag has allow=, its route lets nobody in until this is mended`)
+	f("weight=abc auth=staff", nobody, `at offset 24: weight "abc" is not a number; as the tag has auth=, its route lets nobody in until this is mended`)
+	f("auth=staff wieght=1", nobody, `at offset 28: unknown option "wieght": did you mean "weight"?; as the tag has auth=, its route lets nobody in until this is mended`)
+	f("proto=https strip=/x? allow=ip:10.0.0.1", "/admin proto=https allow=none", `at offset 35: '?' in a path: a route matches the path only; write the character as %3F if it is part of it; as the tag has allow=, its route lets nobody in until this is mended`)
+
+	r, err := ParseTag("", ":80 wieght=1 proto=tcp allow=ip:10.0.0.1")
+	if err != nil || r.String() != ":80 proto=tcp allow=none" || len(r.Refused) != 1 {
+		t.Errorf("a port: %s, %v, %v", r, r.Refused, err)
+	}
+	if r, err := ParseTag("", "/a%00 allow=ip:10.0.0.1"); err == nil {
+		t.Errorf("a path that cannot be read: %s", r)
 	}
 }
 
@@ -139,8 +182,24 @@ func badTags() (tags []string) {
 			tags = append(tags, h+"/ weight="+w)
 		}
 		for _, o := range []string{
-			"allow=ip:10.0.0.0/8", "deny=ip:1.2.3.4", "auth=x", "register=y", "pxyproto=true", "grpcservername=z",
-			"proto=tcp", "proto=grpc", "proto=grpcs", "proto=HTTP", "proto=ftp", "proto=", "proto",
+			"register=a%b", "register=", "pxyproto=1", "pxyproto=yes", "grpcservername=a..b", "grpcservername=a:80", "grpcservername=*.a",
+			"proto=HTTP", "proto=ftp", "proto=", "proto", "alow=ip:10.0.0.1", "Deny=ip:10.0.0.1",
+			"strategy=fastest", "strategy=P2C", "timeout=5", "timeout=0s", "timeout=-1s", "timeout=25h", "timeout=1us", "timeout=", "timeout=2s timeout=3s",
+			"retries=-1", "retries=11", "retries=1.5", "retries=x", "retries=99999999999999999999",
+			"ratelimit=100", "ratelimit=100/d", "ratelimit=/s", "ratelimit=0/s", "ratelimit=-1/s", "ratelimit=NaN/s", "ratelimit=Inf/s", "ratelimit=1e12/s",
+			"ratelimit=1/s,", "ratelimit=1/s,0", "ratelimit=1/s,-1", "ratelimit=1/s,1.5", "ratelimit=1/s,2,3", "ratelimit=1e-9/h",
+			"maxconn=0", "maxconn=-1", "maxconn=1000001", "maxconn=x", "priority=1001", "priority=-1001", "priority=1.5", "priority=high",
+			"reqheader.set=X-A", "reqheader.set=:x", "reqheader.set=X(A:x", "reqheader.set=X-A:%zz", "reqheader.set=X-A:50%", "reqheader.set=X-A:%0d%0aY:z",
+			"reqheader.set=X-A:%00", "reqheader.remove=X-A:y", "reqheader.remove=", "reqheader=X-A:y", "reqheader.sett=X-A:y",
+			"reqheader.set=Host:x", "reqheader.set=connection:x", "reqheader.add=Content-Length:0", "reqheader.set=transfer-encoding:x", "reqheader.remove=X-Forwarded-For",
+			"reqheader.set=x-real-ip:1.2.3.4", "reqheader.add=Forwarded:for=x", "respheader.set=Content-Length:0", "respheader.remove=Trailer",
+			strings.Repeat("reqheader.add=A:b ", 9) + strings.Repeat("respheader.add=A:b ", 8), strings.Repeat("header=A:b ", 5) + strings.Repeat("query=A:b ", 4),
+			"rewrite=x", "rewrite=(,/x", "rewrite=x,$1", "rewrite=(x),/$1y", "rewrite=(x),/$2", "rewrite=(x),/${1", "rewrite=(?P<n>x),/$m", "rewrite=x,/$", "rewrite=x{1001},/",
+			"rewrite=((a{50}){50}){2},/", "rewrite=" + strings.Repeat("a", 257) + ",/", "rewrite=a,/" + strings.Repeat("a", 256), "rewrite=(a),/" + strings.Repeat("$1", 10),
+			"rewrite=a,/b strip=/a", "strip=/a rewrite=a,/b", "rewrite=a,/b prepend=/a", `rewrite=a\,/b`,
+			"methods=", "methods=GET,", "methods=GET,,POST", "methods=G@T", "methods=A,B,C,D,E,F,G,H,I,J,K,L,M,N,O,P,Q",
+			"header=X-A", "header=:x", "header=X(A:x", "header=X-A:~(", "header=X-A:a*b", "header=X-A:%", "header=X-A:~" + strings.Repeat("x", 257), "header=X-A:~(x{99}){99}",
+			"query=v", "query=:x", "query=v:~[", "query=v:*x", "query=%:x",
 			"tlsskipverify=yes", "tlsskipverify=1", "wieght=1", "=", "=x", "x", "strip=/a strip=/a", "weight=1 weight=2",
 			"strip=/%", "strip=/%00", "strip=/a?b", "prepend=/%0d", "prepend=/#", "host=a/b", "host=*", "host=a..b", "host=a:b",
 			"redirect=301", "redirect=301,", "redirect=,/x", "redirect=099,/x", "redirect=400,/x", "redirect=3O1,/x", "redirect=301,x",
@@ -155,8 +214,7 @@ func badTags() (tags []string) {
 		}
 	}
 	tags = append(tags,
-		":80", ":8080 proto=tcp", "foo.com:", "foo.com:0", "foo.com:65536", "foo.com:x", "foo.com:-1", "a..b", ".a", "*a", "a*", "a.*", "*.*.a", "**", "a?b", "[ab].com",
-		"{a,b}.com", "[::1", "::1", "[1.2.3.4]", "[fe80::1%25lo]", "a b.com/", "a_b!c", "é.com", "a@b", `a\b`, "a;b", "a,b", "a<b>", `"a"`, "a|b", "a^b", "a`b", "a~b", "a+b", "a=b", "a&b", "a(b)", "a'b", "$X.com", "$.com", "%41.com",
+		":80", ":8080 proto=http", ":8080/x proto=tcp", ":65536 proto=tcp", ": proto=tcp", "foo.com:", "foo.com:0", "foo.com:65536", "foo.com:x", "foo.com:-1", "a..b", ".a", "*@a", "a*|", "[a.com", "{a,b.com", "a[]b", "a[z-a]b", "[::1", "::1", "[1.2.3.4]", "[fe80::1%25lo]", "a b.com/", "a_b!c", "é*.com", "⒈.com", "a.xn--\u00fc", "-é-.com", "a@b", `a\b`, "a;b", "a,b", "a<b>", `"a"`, "a|b", "a^b", "a`b", "a~b", "a+b", "a=b", "a&b", "a(b)", "a'b", "$X.com", "$.com", "%41.com",
 		strings.Repeat("a", 64), strings.Repeat("a.", 127)+"com", "", "/"+strings.Repeat("x", 3000), strings.Repeat("y", 1<<20),
 	)
 	for i := range tags {
