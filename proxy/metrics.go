@@ -17,14 +17,20 @@ type Metrics struct {
 	retries  *prometheus.CounterVec   // service
 	panics   *prometheus.CounterVec   // service
 	ejected  *prometheus.CounterVec   // service, class
+	received *prometheus.CounterVec   // service
+	sent     *prometheus.CounterVec   // service
+	answers  *prometheus.CounterVec   // reason, code
 	vectors  []interface{ DeletePartialMatch(prometheus.Labels) int }
 	services readMostly[*serviceMetrics]
+	answered [len(reasonNames) + 2][len(codeClasses)]atomic.Pointer[prometheus.Counter] // of answers: those that were seen
 }
 
 type serviceMetrics struct {
-	arms    [3]atomic.Pointer[armMetrics] // those that were seen
-	retries prometheus.Counter
-	panics  prometheus.Counter
+	arms     [3]atomic.Pointer[armMetrics] // those that were seen
+	retries  prometheus.Counter
+	panics   prometheus.Counter
+	received prometheus.Counter
+	sent     prometheus.Counter
 }
 
 type armMetrics struct {
@@ -49,6 +55,9 @@ func NewMetrics(r prometheus.Registerer, u *Upstreams, d *Drain, l *AccessLog) *
 		failures: counter("lb_upstream_failures_total", "Failures of instances that requests met first or last, charged to the arm first chosen.", "service", "arm", "class"),
 		panics:   counter("lb_panic_requests_total", "Requests for which ejections, or Consul's critical, were ignored because too few instances were usable.", "service"),
 		retries:  counter("lb_retries_total", "Further instances that requests were sent to.", "service"),
+		received: counter("lb_received_bytes_total", "Bytes of requests' bodies, and of what clients sent after an upgrade.", "service"),
+		sent:     counter("lb_sent_bytes_total", "Bytes of responses' bodies, as the client got them, and of what followed an upgrade.", "service"),
+		answers:  counter("lb_answers_total", "Requests that the balancer answered itself.", "reason", "code"),
 		ejected:  counter("lb_ejections_total", "Instances taken out for what was seen of them.", "service", "class"),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "lb_request_duration_seconds", Help: "Time from a request's head to the end of its response.",
@@ -56,8 +65,8 @@ func NewMetrics(r prometheus.Registerer, u *Upstreams, d *Drain, l *AccessLog) *
 			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100,
 		}, []string{"service", "arm"}),
 	}
-	m.vectors = []interface{ DeletePartialMatch(prometheus.Labels) int }{m.requests, m.duration, m.failures, m.retries, m.panics, m.ejected}
-	r.MustRegister(m.requests, m.duration, m.failures, m.retries, m.panics, m.ejected)
+	m.vectors = []interface{ DeletePartialMatch(prometheus.Labels) int }{m.requests, m.duration, m.failures, m.retries, m.panics, m.ejected, m.received, m.sent}
+	r.MustRegister(m.requests, m.duration, m.failures, m.retries, m.panics, m.ejected, m.received, m.sent, m.answers)
 	if d != nil {
 		for k := range kindNames {
 			r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -68,7 +77,7 @@ func NewMetrics(r prometheus.Registerer, u *Upstreams, d *Drain, l *AccessLog) *
 	if u != nil {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "lb_instances_ejected", Help: "Instances that are taken out now for what was seen of them.",
-		}, func() float64 { return float64(u.troubled.Load()) }))
+		}, func() float64 { return float64(u.troubled.Load()) }), attempts{u})
 	}
 	if l != nil {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
@@ -83,7 +92,10 @@ func (m *Metrics) Observe(o *Outcome) {
 	s, ok := m.services.get(o.Service)
 	if !ok {
 		s = m.services.orMake(o.Service, func() *serviceMetrics {
-			return &serviceMetrics{retries: m.retries.WithLabelValues(o.Service), panics: m.panics.WithLabelValues(o.Service)}
+			return &serviceMetrics{
+				retries: m.retries.WithLabelValues(o.Service), panics: m.panics.WithLabelValues(o.Service),
+				received: m.received.WithLabelValues(o.Service), sent: m.sent.WithLabelValues(o.Service),
+			}
 		})
 	}
 	a := s.arms[o.Arm].Load()
@@ -93,6 +105,13 @@ func (m *Metrics) Observe(o *Outcome) {
 	}
 	m.code(a, o).Inc()
 	a.duration.Observe(o.Duration.Seconds())
+	if o.Received > 0 {
+		s.received.Add(float64(o.Received))
+	}
+	if o.Sent > 0 {
+		s.sent.Add(float64(o.Sent))
+	}
+	m.answer(o)
 	if o.Panic {
 		s.panics.Inc()
 	}

@@ -31,7 +31,8 @@ func scrape(r *prometheus.Registry, name string) string {
 func TestMetrics(t *testing.T) {
 	r := prometheus.NewRegistry()
 	var d Drain
-	u := upstreams(newClock())
+	clk := newClock()
+	u := upstreams(clk)
 	tab := table(t, "web a a:1 passing /\nweb b b:1 passing /")
 	u.Swap(tab)
 	l := NewAccessLog(nil, LogJSON)
@@ -39,11 +40,11 @@ func TestMetrics(t *testing.T) {
 
 	o := Outcome{Service: "web", Arm: route.Canary, Status: 200, Duration: 20 * time.Millisecond, Attempts: 1}
 	m.Observe(&o)
-	o.Attempts, o.FirstClass = 3, ConnectError
+	o.Attempts, o.FirstClass, o.Received, o.Sent = 3, ConnectError, 5, 7
 	m.Observe(&o)
 	m.Observe(&Outcome{Service: "web", Status: 502, Class: Reset, FirstClass: Timeout, Attempts: 2})
 	m.Observe(&Outcome{Service: "web", Status: 503, Class: Unavailable, FirstClass: Unavailable, Attempts: 1, Panic: true})
-	m.Observe(&Outcome{Status: 404, Class: NoTarget})
+	m.Observe(&Outcome{Status: 404, Class: NoTarget, Reason: ReasonNoRoute})
 	m.Observe(&Outcome{Status: 99999, Class: Answered})
 	m.Observe(&Outcome{Status: 0, Class: Answered})
 	m.Ejected("web", Reset)
@@ -59,9 +60,12 @@ func TestMetrics(t *testing.T) {
 	}
 	f("lb_", `
 lb_access_log_dropped_total 7
+lb_answers_total{code="4xx",reason="no_route"} 1
+lb_answers_total{code="other",reason="failure"} 2
 lb_ejections_total{class="reset",service="web"} 1
 lb_instances_ejected 1
 lb_panic_requests_total{service="web"} 1
+lb_received_bytes_total{service="web"} 5
 lb_request_duration_seconds_sum{arm="canary",service="web"} 0.04
 lb_request_duration_seconds_count{arm="canary",service="web"} 2
 lb_request_duration_seconds_count{arm="stable",service=""} 3
@@ -73,6 +77,8 @@ lb_requests_total{arm="stable",code="502",service="web"} 1
 lb_requests_total{arm="stable",code="503",service="web"} 1
 lb_requests_total{arm="stable",code="other",service=""} 2
 lb_retries_total{service="web"} 3
+lb_sent_bytes_total{service="web"} 7
+lb_upstream_attempts_total{addr="a:1",class="reset",service="web"} 5
 lb_upstream_failures_total{arm="canary",class="connect_error",service="web"} 1
 lb_upstream_failures_total{arm="stable",class="reset",service="web"} 1
 lb_upstream_failures_total{arm="stable",class="timeout",service="web"} 1
@@ -87,11 +93,42 @@ lb_upstream_failures_total{arm="stable",class="unavailable",service="web"} 1`)
 		t.Errorf("promlint: %v %v", problems, err)
 	}
 	m.Forget("web")
+	clk.advance(time.Hour)
+	u.Swap(table(t, "api b b:2 passing /"))
+	clk.advance(time.Hour)
+	u.Swap(table(t, "api b b:2 passing /"))
 	if got := scrape(r, "lb_"); strings.Contains(got, `service="web"`) {
-		t.Errorf("series of a service that left:\n%s", got)
+		t.Errorf("series of a service and an instance that left:\n%s", got)
 	}
 	m.Observe(&o)
 	f("lb_requests_total{arm=\"canary\"", `lb_requests_total{arm="canary",code="200",service="web"} 1`)
+}
+
+func TestAnswerReason(t *testing.T) {
+	f := func(o Outcome, want string) {
+		t.Helper()
+		got := "-"
+		if reason, ok := answerReason(&o); ok {
+			got = answerReasons[reason] + " " + codeClasses[codeClass(o.Status)]
+		}
+		if got != want {
+			t.Errorf("%v %v %d: got %s, want %s", o.Class, o.Reason, o.Status, got, want)
+		}
+	}
+	f(Outcome{Status: 200}, "-")
+	f(Outcome{Status: 500, Class: ServerError}, "-")
+	f(Outcome{Status: 502, Class: ConnectError}, "-")
+	f(Outcome{Status: 499, Class: ClientGone}, "-")
+	f(Outcome{Status: 404, Class: NoTarget, Reason: ReasonNoRoute}, "no_route 4xx")
+	f(Outcome{Status: 999, Class: NoTarget, Reason: ReasonNoRoute}, "no_route other")
+	f(Outcome{Status: 301, Class: Answered, Reason: ReasonRedirect}, "redirect 3xx")
+	f(Outcome{Status: 429, Class: Answered, Reason: ReasonRateLimit}, "rate_limit 4xx")
+	f(Outcome{Status: 408, Class: ClientError}, "bad_request 4xx")
+	f(Outcome{Status: 503, Class: Answered}, "failure 5xx")
+	f(Outcome{Status: -1, Class: Answered}, "failure other")
+	for reason := ReasonRedirect; int(reason) < len(reasonNames); reason++ {
+		f(Outcome{Status: 403, Reason: reason}, reason.String()+" 4xx")
+	}
 }
 
 func TestMetricsConcurrent(t *testing.T) {

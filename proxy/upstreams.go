@@ -69,8 +69,12 @@ type instance struct {
 	arms  []arm         // of the table in use
 }
 
-// claims are the two handles of an instance as one service's.
-type claims struct{ plain, probe Upstream }
+// claims are the two handles of an instance as one service's, and how the
+// attempts ended that they were for.
+type claims struct {
+	plain, probe Upstream
+	ended        [len(classNames)]atomic.Uint64
+}
 
 // arm is one arm of one service's part of a route.
 type arm struct {
@@ -83,6 +87,7 @@ type Upstream struct {
 	u       *Upstreams
 	in      *instance
 	service *service
+	claims  *claims // that it is one of
 	probe   bool
 }
 
@@ -208,6 +213,7 @@ func (up *Upstream) Release(c Class) {
 	u, in := up.u, up.in
 	in.inFlight.Add(-1)
 	up.service.inFlight.Add(-1)
+	up.claims.ended[c].Add(1)
 	now := u.now()
 
 	in.mu.Lock()
@@ -303,8 +309,9 @@ func (u *Upstreams) addClaims(in *instance, name string) *claims {
 	if c := in.claimsOf(name); c != nil {
 		return c
 	}
-	up := Upstream{u: u, in: in, service: u.services.orMake(name, func() *service { return &service{name: name} })}
-	c := &claims{plain: up, probe: up}
+	c := new(claims)
+	c.plain = Upstream{u: u, in: in, claims: c, service: u.services.orMake(name, func() *service { return &service{name: name} })}
+	c.probe = c.plain
 	c.probe.probe = true
 	all := append(slices.Clone(in.allClaims()), c)
 	in.claims.Store(&all)

@@ -430,6 +430,22 @@ func TestRejectionSaysWhy(t *testing.T) {
 	if got, want := r.RequestLine, `"GET /path HTTP/1.1"`; got != want {
 		t.Errorf("RequestLine\n got %s\nwant %s", got, want)
 	}
+	f := func(in, want string) {
+		t.Helper()
+		c := New(&input{in: []byte(in), step: always(1 << 20)}, Options{RequestLine: 300})
+		if _, err := io.ReadAll(c); err != nil {
+			t.Fatal(err)
+		}
+		if r := c.rejection.Load(); r == nil || r.RequestLine != want {
+			t.Errorf("%.64q\n got %+v\nwant %s", in, r, want)
+		}
+	}
+	f("GET /a\r\n\r\n", `"GET /a"`)
+	f("\r\nTRACE / HTTP/1.1\r\nHost: a\r\n\r\n", `"TRACE / HTTP/1.1"`)
+	f("GET /a\x1b HTTP/1.1\r\n\r\n", `"GET /a\x1b HTTP/1.1"`)
+	f("GET /a HTTP/1.1\nHost: a\n\n", `"GET /a HTTP/1.1"`)
+	f("GET /"+strings.Repeat("a", 300)+" HTTP/1.1\r\n\r\n", `"GET /`+strings.Repeat("a", 251)+`"`)
+	f("\x16\x03\x01", `"\x16\x03\x01"`)
 	for _, uri := range []string{"", "/", "/path"} {
 		if r, ok := c.Rejection(uri); ok {
 			t.Errorf("Rejection(%q) = %v", uri, r)

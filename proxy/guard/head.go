@@ -92,11 +92,14 @@ func (h *head) fits(line []byte, o *Options) *Rejection {
 	return nil
 }
 
-// refused completes a rejection with the request line.
+// refused completes a rejection with the request line, or what there is of it.
 func (h *head) refused(b []byte, r *Rejection) *Rejection {
-	if h.requestLine > 0 && h.kept > 0 {
-		r.RequestLine = fmt.Sprintf("%q", clip(b[:h.requestLine-2], 256))
+	line := b[h.line:]
+	if h.kept > 0 {
+		line = b[:h.requestLine]
 	}
+	line, _, _ = bytes.Cut(clip(line, 256), []byte("\n"))
+	r.RequestLine = fmt.Sprintf("%q", bytes.TrimSuffix(line, []byte("\r")))
 	return r
 }
 

@@ -11,8 +11,8 @@ type Rejection struct {
 	// Reason is a sentence for logs. It quotes what the client sent (quoted as
 	// in Go, at most 64 octets): not for the response.
 	Reason string
-	// RequestLine is the offending request's first line, quoted likewise, at
-	// most 256 octets; empty when that itself was at fault.
+	// RequestLine is the offending request's first line, quoted likewise: at
+	// most 256 octets, and no more than had come.
 	RequestLine string
 
 	uri string

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/textproto"
+	"strconv"
 	"strings"
 
 	"serin/proxy"
@@ -105,8 +106,7 @@ func wantsWebSocket(r *http.Request) bool {
 func (x *exchange) refusal() (status int, reason string) {
 	r := x.r
 	if rejected, ok := x.c.Rejection(r.RequestURI); ok {
-		x.out.Method, x.out.Path, _ = strings.Cut(rejected.RequestLine, " ")
-		x.out.Host = ""
+		x.asRejected(rejected.RequestLine)
 		return rejected.Status, rejected.Reason
 	}
 	switch {
@@ -121,6 +121,19 @@ func (x *exchange) refusal() (status int, reason string) {
 		return bad.Status, bad.Reason
 	}
 	return 0, ""
+}
+
+// asRejected tells the Outcome what the refused request was, as far as its
+// first line, quoted, says so; net/http saw another one in its place.
+func (x *exchange) asRejected(quoted string) {
+	line, _ := strconv.Unquote(quoted)
+	method, rest, _ := strings.Cut(line, " ")
+	uri, version := rest, ""
+	if i := strings.LastIndexByte(rest, ' '); i >= 0 {
+		uri, version = rest[:i], rest[i+1:]
+	}
+	path, query, _ := strings.Cut(uri, "?")
+	x.out.Method, x.out.Host, x.out.Path, x.out.Query, x.out.HTTPVersion = method, "", path, query, version
 }
 
 var _ proxy.Request = (*exchange)(nil)
