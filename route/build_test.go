@@ -24,7 +24,7 @@ func printed(t interface{ Fatal(...any) }, table *Table) string {
 // TestBuildKeepsWhatDidNotChange: a route of services that did not change is
 // the very same route in the next table.
 func TestBuildKeepsWhatDidNotChange(t *testing.T) {
-	snapshot, splits := parseCatalog(t, `service a
+	_, in := parseCatalog(t, `service a
   a1 | urlprefix-a.test/ | urlprefix-shared.test/
 service b
   b1 | urlprefix-b.test/ | urlprefix-shared.test/
@@ -35,6 +35,7 @@ service d
 split c ratio=0.5 canary=service:b
 split * ratio=0.1
 `)
+	snapshot, splits := in.Snapshot, in.Splits
 	var b Builder
 	first := b.Build(Inputs{Snapshot: snapshot, Splits: splits})
 	kept := func(what string, next *Table, hosts ...string) {
@@ -68,7 +69,8 @@ split * ratio=0.1
 }
 
 func TestBuildKeepsWithoutDocuments(t *testing.T) {
-	snapshot, _ := parseCatalog(t, "service a\n a1 | urlprefix-a.test/\n")
+	_, in := parseCatalog(t, "service a\n a1 | urlprefix-a.test/\n")
+	snapshot := in.Snapshot
 	var b Builder
 	first := b.Build(Inputs{Snapshot: snapshot, Splits: Splits{}})
 	if next := b.Build(Inputs{Snapshot: snapshot, Splits: Splits{}}); next.Match("a.test", "/", false) != first.Match("a.test", "/", false) {
@@ -194,8 +196,8 @@ func same[K comparable, V any](t *rapid.T, what string, a, b map[K]bool, got []V
 func TestDiff(t *testing.T) {
 	var b Builder
 	build := func(text string) *Table {
-		snapshot, splits := parseCatalog(t, text)
-		return b.Build(Inputs{Snapshot: snapshot, Splits: splits})
+		_, in := parseCatalog(t, text)
+		return b.Build(in)
 	}
 	names := func(c Changes) string {
 		var s []string

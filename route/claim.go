@@ -168,12 +168,12 @@ var plainOptions = Options{Weight: -1, Retries: -1}
 // notCarried says that an option is understood, and that what it asks for is
 // not done.
 func notCarried(what string) error {
-	return fmt.Errorf("%s: %w", what, ErrNotCarried)
+	return fmt.Errorf("%s %w", what, ErrNotCarried)
 }
 
 // ErrNotCarried says that an option is right but what it asks for is not done
 // by this version.
-var ErrNotCarried = errors.New("it parses, its traffic is not carried by this version")
+var ErrNotCarried = errors.New("parses, its traffic is not carried by this version")
 
 // unchecked reports whether an instance gets nothing only because it lacks a
 // health check: that does not pass by itself.

@@ -74,8 +74,8 @@ func TestEffect(t *testing.T) {
 func TestEffectFollowsTheCatalog(t *testing.T) {
 	var b Builder
 	for _, tag := range []string{"v8", "v7", "v8"} {
-		snapshot, splits := parseCatalog(t, "service web\n v1 | urlprefix-/\n v2 | urlprefix-/ | "+tag+"\nsplit web ratio=0.5 canary=tag:v8")
-		table := b.Build(Inputs{Snapshot: snapshot, Splits: splits})
+		_, in := parseCatalog(t, "service web\n v1 | urlprefix-/\n v2 | urlprefix-/ | "+tag+"\nsplit web ratio=0.5 canary=tag:v8")
+		table := b.Build(in)
 		e := table.Effect("web")
 		if want := tag != "v8"; (len(e.Warnings) == 1) != want || (len(table.Problems()) == 1) != want {
 			t.Errorf("with tag %s: %+v, problems %v", tag, e, table.Problems())

@@ -1,9 +1,11 @@
 package route
 
 import (
+	"bufio"
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -75,4 +77,70 @@ func printable(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// PrintCommands writes the table in the route command language, a route add for
+// every target that is ready, in matching order: what ParseCommands reads back
+// as an equal table. What cannot be said in a command, and is not the same
+// without what the catalog knows, stands in comments: targets that are not
+// ready, routes without one, names with blanks or quotes. Canary documents are
+// not in it.
+func (t *Table) PrintCommands(w io.Writer) error {
+	out := bufio.NewWriter(w) // errors show in Flush
+	for r := range t.Routes() {
+		if !r.Carried() {
+			fmt.Fprintf(out, "# %s: the traffic of this route is not carried by this version\n", printable(r.Host+r.Path))
+		}
+		n := 0
+		for _, p := range r.Parts {
+			var lines []string
+			for a := range p.Arms {
+				for _, target := range p.Arms[a].Ready {
+					lines = append(lines, t.command(r, p, target))
+				}
+				for _, target := range p.Arms[a].Critical {
+					lines = append(lines, "# critical: "+strings.TrimPrefix(t.command(r, p, target), "# "))
+				}
+			}
+			slices.Sort(lines) // arms come from documents
+			for _, line := range slices.Compact(lines) {
+				fmt.Fprintln(out, printable(line))
+				n++
+			}
+		}
+		if n == 0 {
+			for _, p := range r.Parts {
+				fmt.Fprintf(out, "# no target: %s %s\n", printable(p.Service), printable(r.Host+r.Path))
+			}
+		}
+	}
+	return out.Flush()
+}
+
+// command returns the target as a route add, or as a comment when no command
+// says the same.
+func (t *Table) command(r *Route, p *Part, target *Target) string {
+	c := Command{
+		Op: RouteAdd, Service: p.Service, Rule: Rule{Host: r.Host, Path: r.Path, Options: *target.Options},
+		Addr: target.Addr, Weight: target.Weight,
+	}
+	for _, tag := range t.otherTags(target) {
+		if strings.TrimSpace(tag) == tag && tag != "" && !strings.ContainsAny(tag, `",`) && !strings.ContainsFunc(tag, unicode.IsControl) {
+			c.Tags = append(c.Tags, tag)
+		}
+	}
+	c.Rule.Options.Weight = c.Weight
+	switch o := target.Options; {
+	case o.Redirect != nil && o.Redirect.URL == target.Addr: // of a command that names no instance
+		c.Dst, c.Addr = target.Addr, ""
+	case o.Proto == HTTP:
+		c.Dst = "http://" + c.Addr + "/"
+	default:
+		c.Dst = o.Proto.String() + "://" + c.Addr
+	}
+	line := c.String()
+	if again, problems := ParseCommands("", line); len(problems) > 0 || len(again) != 1 || again[0].String() != line {
+		return "# no command can say: " + line
+	}
+	return line
 }
