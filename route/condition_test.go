@@ -5,13 +5,13 @@ import (
 	"testing"
 )
 
-// asked is a request as "METHOD ?query Name:value…".
-type asked []string
+// requestLine is a request as "METHOD ?query Name:value…".
+type requestLine []string
 
-func (a asked) Method() string   { return a[0] }
-func (a asked) RawQuery() string { return strings.TrimPrefix(a[1], "?") }
-func (a asked) Header(name string) (string, bool) {
-	for _, h := range a[2:] {
+func (l requestLine) Method() string   { return l[0] }
+func (l requestLine) RawQuery() string { return strings.TrimPrefix(l[1], "?") }
+func (l requestLine) Header(name string) (string, bool) {
+	for _, h := range l[2:] {
 		if n, v, _ := strings.Cut(h, ":"); n == name {
 			return v, true
 		}
@@ -26,7 +26,7 @@ func TestConditionHolds(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", options, err)
 		}
-		if got := o.Condition.Holds(asked(strings.Fields(request))); got != want {
+		if got := o.Condition.Holds(requestLine(strings.Fields(request))); got != want {
 			t.Errorf("%s holds for %s: %v, want %v", options, request, got, want)
 		}
 	}
@@ -109,7 +109,7 @@ func TestConditionDoesNotAllocate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var r ConditionRequest = asked{"GET", "?x=1&v=2", "X-A:abc"}
+	var r ConditionRequest = requestLine{"GET", "?x=1&v=2", "X-A:abc"}
 	if n := testing.AllocsPerRun(100, func() {
 		if !o.Condition.Holds(r) {
 			t.Fatal("does not hold")
