@@ -307,11 +307,11 @@ func matchParts(parts []globPart, s string) bool {
 }
 
 // globs finds the patterns that match a text, in descending order of the
-// patterns' bytes. As trie, a copy stays as it is. Patterns are found by what
+// patterns' bytes. As prefixes, a copy stays as it is. Patterns are found by what
 // they start with up to the first special character, so that others cost
 // nothing.
 type globs[V any] struct {
-	trie[[]globEntry[V]]
+	prefixes[[]globEntry[V]]
 }
 
 type globEntry[V any] struct {
@@ -333,7 +333,7 @@ func literal(text string) int {
 
 // get returns the value of a pattern; nil when it is not there.
 func (g *globs[V]) get(text string) *V {
-	if l := g.trie.get(text[:literal(text)]); l != nil {
+	if l := g.prefixes.get(text[:literal(text)]); l != nil {
 		if i, ok := searchGlob(l.value, text); ok {
 			return &l.value[i].value
 		}
@@ -345,15 +345,15 @@ func searchGlob[V any](entries []globEntry[V], text string) (int, bool) {
 	return slices.BinarySearchFunc(entries, text, func(e globEntry[V], text string) int { return strings.Compare(text, e.text) })
 }
 
-// set gives a pattern a value; owned is as in trie.set. pattern is what text
+// set gives a pattern a value; owned is as in prefixes.set. pattern is what text
 // is, or from its end.
 func (g *globs[V]) set(text, pattern string, value V, owned bool) {
 	key := text[:literal(text)]
 	e := globEntry[V]{text: text, value: value}
-	l := g.trie.get(key)
+	l := g.prefixes.get(key)
 	if l == nil {
 		e.glob, _ = compileGlob(pattern)
-		g.trie.set(key, []globEntry[V]{e}, owned)
+		g.prefixes.set(key, []globEntry[V]{e}, owned)
 		return
 	}
 	i, ok := searchGlob(l.value, text)
@@ -363,9 +363,8 @@ func (g *globs[V]) set(text, pattern string, value V, owned bool) {
 		e.glob, _ = compileGlob(pattern)
 	}
 	if !owned {
-		l = &leaf[[]globEntry[V]]{key, slices.Clone(l.value)}
-		g.trie.set(key, l.value, false)
-		l = g.trie.get(key)
+		g.prefixes.set(key, slices.Clone(l.value), false)
+		l = g.prefixes.get(key)
 	}
 	if ok {
 		l.value[i] = e
@@ -374,10 +373,10 @@ func (g *globs[V]) set(text, pattern string, value V, owned bool) {
 	}
 }
 
-// delete removes a pattern; owned is as in trie.set.
+// delete removes a pattern; owned is as in prefixes.set.
 func (g *globs[V]) delete(text string, owned bool) {
 	key := text[:literal(text)]
-	l := g.trie.get(key)
+	l := g.prefixes.get(key)
 	if l == nil {
 		return
 	}
@@ -385,14 +384,14 @@ func (g *globs[V]) delete(text string, owned bool) {
 	switch {
 	case !ok:
 	case len(l.value) == 1:
-		g.trie.delete(key, owned)
+		g.prefixes.delete(key, owned)
 	default:
-		g.trie.set(key, slices.Concat(l.value[:i], l.value[i+1:]), owned)
+		g.prefixes.set(key, slices.Concat(l.value[:i], l.value[i+1:]), owned)
 	}
 }
 
 // globCursor is a place among the patterns that may match one text. Those with
-// the same literal start are together in a leaf of the trie, in order. A leaf's
+// the same literal start are together in a leaf, in order. A leaf's
 // patterns with a special character that is above the text's next byte come
 // before all that are literal there, the others after them: so the leaves are
 // gone through from the shortest start to the longest, and back.

@@ -2,7 +2,6 @@ package route
 
 import (
 	"cmp"
-	"hash/maphash"
 	"iter"
 	"slices"
 	"strings"
@@ -13,17 +12,17 @@ import (
 // use; an edit makes a new one that shares all that did not change. The zero
 // value has no routes, compares paths by prefix and hosts with globs.
 //
-// Exact hosts are hashed; suffixes and globs are tries of the hosts from their
-// last byte to the first; the paths of a host are a trie of their own.
+// Exact hosts are hashed whole; suffixes, and what globs end with, as prefixes
+// of the host read backwards; the paths of a host as prefixes of the path.
 type index struct {
 	matcher Matcher
 	noGlobs bool
 	size    int // number of routes
 
-	names  hamt[hostPaths] // every host as it is written, and exact ones without a usual port
-	suffix trie[hostPaths] // what follows the "*", backwards
-	globs  globs[hostPaths]
-	none   *paths // of the routes without a host
+	names  prefixes[hostPaths] // every host as it is written, and exact ones without a usual port
+	suffix prefixes[hostPaths] // what follows the "*", backwards
+	globs  globs[hostPaths]    // backwards
+	none   *paths              // of the routes without a host
 }
 
 // hostPaths is what a name stands for.
@@ -35,20 +34,46 @@ type hostPaths struct {
 // paths are the routes of one host.
 type paths struct {
 	kind   hostKind
-	size   int // number of routes
+	size   int    // number of routes
+	only   *Route // the route of "/", when that is all and has no condition
 	levels []level
 }
 
 // level is the routes of one host with the same priority.
 type level struct {
 	priority int
-	prefixes trie[[]*Route] // of the prefix matchers: the routes of a key, those with a condition first
-	globs    *globs[[]*Route]
+	prefixes prefixes[atKey] // of the prefix matchers
+	globs    *globs[atKey]   // of GlobMatcher
 }
 
-var seed = maphash.MakeSeed()
+// atKey is the routes of one host, key and priority: one without a condition,
+// which is the usual case, or several in matching order.
+type atKey struct {
+	plain  *Route
+	routes []*Route
+}
 
-func hash(host string) uint64 { return maphash.String(seed, host) }
+func newAtKey(routes []*Route) atKey {
+	if len(routes) == 1 && routes[0].When == nil {
+		return atKey{plain: routes[0]}
+	}
+	return atKey{routes: slices.Clone(routes)}
+}
+
+func (p *atKey) size() int {
+	if p.plain != nil {
+		return 1
+	}
+	return len(p.routes)
+}
+
+// appendTo appends the place's routes to list.
+func (p *atKey) appendTo(list []*Route) []*Route {
+	if p.plain != nil {
+		return append(list, p.plain)
+	}
+	return append(list, p.routes...)
+}
 
 // newIndex returns an index without routes. noGlobs takes hosts with glob
 // characters as they are written, but for "*" and "*.suffix".
@@ -59,8 +84,8 @@ func (x *index) paths(host string) *paths {
 	if x == nil {
 		return nil
 	}
-	if h := x.names.get(hash(host), host); h != nil {
-		return h.self
+	if h := x.names.get(host); h != nil {
+		return h.value.self
 	}
 	return nil
 }
@@ -74,7 +99,7 @@ func (x *index) host(host string) (routes []*Route) {
 	}
 	routes = make([]*Route, 0, p.size)
 	for i := range p.levels {
-		p.levels[i].all(func(_ string, at []*Route) { routes = append(routes, at...) })
+		routes = p.levels[i].appendTo(routes)
 	}
 	return routes
 }
@@ -86,7 +111,8 @@ func (x *index) place(host, key string) (routes []*Route) {
 		return nil
 	}
 	for i := range p.levels {
-		routes = append(routes, p.levels[i].get(key)...)
+		at := p.levels[i].get(key)
+		routes = at.appendTo(routes)
 	}
 	return routes
 }
@@ -95,7 +121,7 @@ func (x *index) place(host, key string) (routes []*Route) {
 func (x *index) hosts() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		if x != nil {
-			x.names.all(func(host string, h *hostPaths) bool { return h.self == nil || yield(host) })
+			x.names.all(func(l *leaf[hostPaths]) bool { return l.value.self == nil || yield(l.key) })
 		}
 	}
 }
@@ -129,7 +155,7 @@ type indexEdit struct {
 
 type editedPaths struct {
 	paths
-	owned bool // nobody else has seen the tries
+	owned bool // nobody else has seen the levels
 }
 
 // open returns the paths of a host for writing.
@@ -183,8 +209,8 @@ func (e *indexEdit) setPlace(host, key string, routes []*Route) {
 			i++ // replaced below
 			continue
 		}
-		if gone := len(l.get(key)); gone > 0 {
-			p.size -= gone
+		if at := l.get(key); at.size() > 0 {
+			p.size -= at.size()
 			l.delete(key, p.owned)
 		}
 		if l.empty() {
@@ -202,12 +228,13 @@ func (e *indexEdit) setPlace(host, key string, routes []*Route) {
 		if !ok {
 			l := level{priority: routes[0].Priority}
 			if e.matcher == GlobMatcher {
-				l.globs = new(globs[[]*Route])
+				l.globs = new(globs[atKey])
 			}
 			p.levels = slices.Insert(p.levels, i, l)
 		}
-		p.size += n - len(p.levels[i].get(key))
-		p.levels[i].set(key, slices.Clip(routes[:n]), p.owned)
+		was := p.levels[i].get(key)
+		p.size += n - was.size()
+		p.levels[i].set(key, newAtKey(routes[:n]), p.owned)
 		routes = routes[n:]
 	}
 }
@@ -245,8 +272,11 @@ func (e *indexEdit) install(host string, p *paths) {
 	e.size += p.size
 	if p.size == 0 {
 		p = nil
-	} else if cap(p.levels) > len(p.levels) {
-		p.levels = slices.Clone(p.levels)
+	} else {
+		p.only = nil
+		if root := p.levels[0].get("/"); p.size == 1 && e.matcher != GlobMatcher {
+			p.only = root.plain
+		}
 	}
 	kind := kindOf(host, e.noGlobs)
 	e.name(host, func(h *hostPaths) { h.self = p })
@@ -295,39 +325,39 @@ func (e *indexEdit) install(host string, p *paths) {
 // name changes what is hashed under a name.
 func (e *indexEdit) name(name string, change func(h *hostPaths)) {
 	h := hostPaths{}
-	if old := e.names.get(hash(name), name); old != nil {
-		h = *old
+	if old := e.names.get(name); old != nil {
+		h = old.value
 	}
 	if change(&h); h == (hostPaths{}) {
-		e.names.delete(hash(name), name, e.owned)
+		e.names.delete(name, e.owned)
 	} else {
-		e.names.set(hash(name), name, h, e.owned)
+		e.names.set(name, h, e.owned)
 	}
 }
 
 func (l *level) empty() bool {
 	if l.globs != nil {
-		return l.globs.trie.empty()
+		return l.globs.empty()
 	}
 	return l.prefixes.empty()
 }
 
-func (l *level) get(key string) []*Route {
+func (l *level) get(key string) (p atKey) {
 	if l.globs != nil {
-		if routes := l.globs.get(key); routes != nil {
-			return *routes
+		if at := l.globs.get(key); at != nil {
+			p = *at
 		}
-	} else if found := l.prefixes.get(key); found != nil {
-		return found.value
+	} else if at := l.prefixes.get(key); at != nil {
+		p = at.value
 	}
-	return nil
+	return p
 }
 
-func (l *level) set(key string, routes []*Route, owned bool) {
+func (l *level) set(key string, p atKey, owned bool) {
 	if l.globs != nil {
-		l.globs.set(key, key, routes, owned)
+		l.globs.set(key, key, p, owned)
 	} else {
-		l.prefixes.set(key, routes, owned)
+		l.prefixes.set(key, p, owned)
 	}
 }
 
@@ -339,16 +369,22 @@ func (l *level) delete(key string, owned bool) {
 	}
 }
 
-// all calls f with the routes of every key, in matching order.
-func (l *level) all(f func(key string, routes []*Route)) {
-	if l.globs == nil {
-		l.prefixes.all(func(at *leaf[[]*Route]) bool { f(at.key, at.value); return true })
-		return
+// appendTo appends the level's routes to list in matching order: descending
+// keys, so that a longer one comes before its prefixes.
+func (l *level) appendTo(list []*Route) []*Route {
+	var leaves []leaf[atKey]
+	l.prefixes.all(func(at *leaf[atKey]) bool { leaves = append(leaves, *at); return true })
+	if l.globs != nil {
+		l.globs.prefixes.all(func(at *leaf[[]globEntry[atKey]]) bool {
+			for _, e := range at.value {
+				leaves = append(leaves, leaf[atKey]{e.text, e.value})
+			}
+			return true
+		})
 	}
-	var entries []globEntry[[]*Route]
-	l.globs.trie.all(func(at *leaf[[]globEntry[[]*Route]]) bool { entries = append(entries, at.value...); return true })
-	slices.SortFunc(entries, func(a, b globEntry[[]*Route]) int { return strings.Compare(b.text, a.text) })
-	for i := range entries {
-		f(entries[i].text, entries[i].value)
+	slices.SortFunc(leaves, func(a, b leaf[atKey]) int { return strings.Compare(b.key, a.key) })
+	for i := range leaves {
+		list = leaves[i].value.appendTo(list)
 	}
+	return list
 }

@@ -25,7 +25,7 @@ type Search struct {
 	paths    *paths
 	level    int
 	left     int // no longer key is left
-	patterns globCursor[[]*Route]
+	patterns globCursor[atKey]
 	routes   []*Route // that are left of one place
 }
 
@@ -78,36 +78,47 @@ func (s *Search) Next() *Route {
 				return r
 			}
 		}
-		if s.paths != nil {
-			s.nextPlace()
-		} else if !s.nextHost() {
-			s.index = nil
+		if s.paths == nil {
+			if !s.nextHost() {
+				s.index = nil
+			}
+			continue
+		}
+		if r := s.paths.only; r != nil {
+			s.paths = nil
+			return r
+		}
+		if at := s.nextPlace(); at == nil {
+			s.paths = nil
+		} else if at.plain != nil {
+			return at.plain
+		} else {
+			s.routes = at.routes
 		}
 	}
 	return nil
 }
 
-// nextPlace goes to the next place of the host that matches the path, or leaves
-// the host.
-func (s *Search) nextPlace() {
+// nextPlace returns the next place of the host that matches the path; nil when
+// there is no more.
+func (s *Search) nextPlace() *atKey {
 	for ; s.level < len(s.paths.levels); s.level++ {
 		t := text{s: s.path, n: s.left, fold: s.index.matcher == IPrefixMatcher}
 		if l := &s.paths.levels[s.level]; l.globs != nil {
 			t.n = len(s.path)
 			if found := l.globs.next(&s.patterns, t, s.path); found != nil {
-				s.routes = found.value
-				return
+				return &found.value
 			}
-			s.patterns = globCursor[[]*Route]{}
+			s.patterns = globCursor[atKey]{}
 		} else if s.left >= 0 {
 			if found := l.prefixes.longest(t); found != nil {
-				s.routes, s.left = found.value, len(found.key)-1
-				return
+				s.left = len(found.key) - 1
+				return &found.value
 			}
 		}
 		s.left = len(s.path)
 	}
-	s.paths = nil
+	return nil
 }
 
 // nextHost goes to the next host that matches.
@@ -133,7 +144,9 @@ func (s *Search) nextHost() bool {
 		case exactHost:
 			if !s.tried && s.host != "" {
 				s.tried = true
-				s.names = s.index.names.get(hash(s.host), s.host)
+				if found := s.index.names.get(s.host); found != nil {
+					s.names = &found.value
+				}
 				continue
 			}
 		case suffixHost:
