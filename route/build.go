@@ -97,7 +97,7 @@ func (b *Builder) rebuild(in Inputs) *Table {
 			compile(name)
 		}
 	}
-	b.beginOwnership(services)
+	b.beginOwnership(services, last.last != nil && last.in.Ownership == in.Ownership)
 	b.entitle(changes)
 	return b.finish(changes, nil)
 }

@@ -52,7 +52,7 @@ type Ownership struct {
 	// Owners names the services that own places ("host/path", as
 	// [Table.Owners] writes them) from an earlier table or process. Nil keeps
 	// those of the Builder's last table; otherwise nobody else is an owner
-	// from before.
+	// from before. They count in the first table that is built from it.
 	Owners map[string]string
 	// Hold keeps a place for its owner when it claims it no longer, until
 	// an Ownership comes whose Owners name it no longer. Without it such a
@@ -616,15 +616,16 @@ func (b *Builder) explainRefusals(svc *service) {
 	}
 }
 
-// begin sets up the estates for a build from nothing: the owners from before
-// that still claim their places, and with Hold also the others.
-func (b *Builder) beginOwnership(services []*service) {
+// beginOwnership sets up the estates for a build from nothing: the owners from
+// before that still claim their places, and with Hold also the others. again
+// says that the Ownership is that of the last table, which knows better by now.
+func (b *Builder) beginOwnership(services []*service, again bool) {
 	b.estates = newEstates(b.NoGlobs, b.Matcher == GlobMatcher)
 	if b.policy.mode != FirstOwner {
 		return
 	}
 	before := b.policy.from.Owners
-	if before == nil {
+	if before == nil || again {
 		before = b.owners
 	}
 	if len(before) == 0 {
