@@ -143,7 +143,7 @@ type gate Core
 
 func (g *gate) Authorise(scheme string, r Request) Authorisation { return g.Auth.Authorise(scheme, r) }
 
-func (g *gate) Enter(rt *route.Route, t *route.Target, now time.Time) (*Pass, Reason, time.Duration) {
+func (g *gate) Enter(rt *route.Route, t *route.Target, now time.Time) (*Quota, Reason, time.Duration) {
 	return g.Quotas.Enter(rt, t, now)
 }
 

@@ -91,7 +91,7 @@ type Decision struct {
 	serving     route.ArmName // the arm of Target; another than Arm after a retry
 	tried       []string      // addresses that failed, or that the request may not be sent to
 	failed      int           // attempts
-	pass        *Pass         // through the limits of the route; see Leave
+	in          *Quota        // of the route, entered; see Leave
 }
 
 // retryAfter is what clients are told where no instance can serve: seconds.
@@ -107,8 +107,22 @@ func Decide(t *route.Table, s Settings, live Live, gate Gate, r Request, d Draw)
 	if path == "*" && r.Method() == "OPTIONS" { // RFC 9112, 3.2.4: the server as a whole
 		path = "/"
 	}
-	if rt := t.Match(r.Host(), path, r.TLS()); rt != nil {
-		return decide(rt, s, live, gate, r, d)
+	var loop Decision
+	for search := t.Search(r.Host(), path, r.TLS(), r); ; {
+		rt := search.Next()
+		if rt == nil {
+			break
+		}
+		dec := decide(rt, s, live, gate, r, d)
+		if dec.Answer == nil || dec.Answer.Reason != ReasonRedirectLoop {
+			return dec
+		}
+		if loop.Answer == nil { // Fabio tries the next one, and so do we
+			loop = dec
+		}
+	}
+	if loop.Answer != nil {
+		return loop
 	}
 	if t.Snapshot() == nil { // nothing is known yet: no reason to say that there is no such route
 		return Decision{}.refuse("the services are not known yet", ReasonUnknown)

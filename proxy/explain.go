@@ -96,8 +96,9 @@ type ExplainedProblem struct {
 // Considered is a route that was not chosen.
 type Considered struct {
 	ExplainedRoute
-	Service string `json:"service"` // several are joined by commas
-	Why     string `json:"why"`     // it was not chosen
+	When    string `json:"when,omitempty"` // its condition, as options of a tag
+	Service string `json:"service"`        // several are joined by commas
+	Why     string `json:"why"`            // it was not chosen
 }
 
 // Limits of what an explanation lists.
@@ -272,7 +273,8 @@ func percents(share float64) string {
 }
 
 // consider says of other routes why they were not chosen: first of those that
-// match, then of those of the request's host, then of those of its path.
+// match, then of those of the request's host, and where none was chosen of those
+// of its path.
 func (e *Explanation) consider(t *route.Table, chosen *route.Route, r Request) {
 	var fits, near, far []Considered
 	others, before := 0, chosen != nil
@@ -291,13 +293,13 @@ func (e *Explanation) consider(t *route.Table, chosen *route.Route, r Request) {
 			to, why = &fits, whyNot(c.Route, chosen, before)
 		case c.Host:
 			to, why = &near, "its path does not match"
-		case c.Path:
+		case c.Path && chosen == nil: // else it would be too many: "/" is a path of all
 			to, why = &far, "its host does not match"
 		default:
 			continue
 		}
 		if len(*to) < maxConsidered {
-			*to = append(*to, Considered{ExplainedRoute{c.Route.Host, c.Route.Path, sourceOf(c.Route)}, servicesOf(c.Route), why})
+			*to = append(*to, Considered{ExplainedRoute{c.Route.Host, c.Route.Path, sourceOf(c.Route)}, c.Route.When.String(), servicesOf(c.Route), why})
 		}
 	}
 	e.Considered = slices.Concat(fits, near, far)
@@ -363,7 +365,7 @@ func (e *Explanation) problems(t *route.Table, chosen *route.Route, r Request) {
 	host := route.CleanHost(r.Host(), r.TLS())
 	var near, far []ExplainedProblem
 	for _, p := range t.Problems() {
-		out := ExplainedProblem{Where: whereOf(p), Error: p.Error}
+		out := ExplainedProblem{Where: ProblemPlace(p), Error: p.Error}
 		text := strings.ToLower(p.Tag + " " + p.Error)
 		switch {
 		case host != "" && strings.Contains(text, host), chosen != nil && slices.ContainsFunc(chosen.Parts, func(part *route.Part) bool { return part.Service == p.Service }):
@@ -376,8 +378,9 @@ func (e *Explanation) problems(t *route.Table, chosen *route.Route, r Request) {
 	e.Problems = append(e.Problems, all[:min(len(all), maxExplained)]...)
 }
 
-// whereOf is the place of a problem in words.
-func whereOf(p route.Problem) string {
+// ProblemPlace names what a problem is about, for people: its Where, or the
+// instance and the tag.
+func ProblemPlace(p route.Problem) string {
 	if p.Where != "" {
 		return p.Where
 	}
@@ -408,6 +411,6 @@ func (onlooker) Turn(string) uint64 { return 0 }
 type onlookerGate struct{ Gate }
 
 // Enter lets everybody in, without counting.
-func (onlookerGate) Enter(*route.Route, *route.Target, time.Time) (*Pass, Reason, time.Duration) {
-	return &Pass{new(quota)}, NoReason, 0
+func (onlookerGate) Enter(*route.Route, *route.Target, time.Time) (*Quota, Reason, time.Duration) {
+	return new(Quota), NoReason, 0
 }

@@ -17,10 +17,10 @@ type Gate interface {
 	// Authorise judges the credentials of r by a scheme of proxy.auth. It may
 	// take as long as a slow hash takes.
 	Authorise(scheme string, r Request) Authorisation
-	// Enter takes a request into the limits of a route; pass is to be left when
-	// the request has ended. It is nil where the request is refused, after
-	// being how long one has to wait where that is known.
-	Enter(rt *route.Route, t *route.Target, now time.Time) (pass *Pass, because Reason, after time.Duration)
+	// Enter takes a request into the limits of a route, to be left when the
+	// request has ended; see Decision.Leave. In is nil where the request is
+	// refused, and after how long one has to wait then, where that is known.
+	Enter(rt *route.Route, t *route.Target, now time.Time) (in *Quota, because Reason, after time.Duration)
 }
 
 // Authorisation is what became of a request's credentials. The zero value is a
@@ -30,9 +30,6 @@ type Authorisation struct {
 	Busy  bool   // they could not be checked now
 	Realm string // of the scheme, for the client to ask its user
 }
-
-// Pass is a request's place among those in flight on its route.
-type Pass struct{ q *quota }
 
 // chains are the buffers of access rules.
 var chains = sync.Pool{New: func() any { return new([8]netip.Addr) }}
@@ -77,8 +74,8 @@ func (d *Decision) admit(s Settings, gate Gate, r Request, now time.Time) {
 	if gate == nil || o.RateLimit == nil && o.MaxConn <= 0 {
 		return
 	}
-	pass, because, after := gate.Enter(d.Route, t, now)
-	if d.pass = pass; pass == nil {
+	in, because, after := gate.Enter(d.Route, t, now)
+	if d.in = in; in == nil {
 		d.answer(limited(because, after))
 	}
 }
@@ -118,8 +115,8 @@ func seconds(d time.Duration) int {
 // Leave frees what the request took of its route's limits. It is called once
 // the request has ended, whatever became of it; again it does nothing.
 func (d *Decision) Leave() {
-	if d.pass != nil {
-		d.pass.q.leave()
-		d.pass = nil
+	if d.in != nil {
+		d.in.leave()
+		d.in = nil
 	}
 }

@@ -17,8 +17,25 @@ func (c *Core) EditRequest(h Header, t *route.Target) Header {
 		return h
 	}
 	h = maps.Clone(h)
+	dropAliases(h, t.Options.RequestHeaders)
 	c.edit(h, t.Options.RequestHeaders)
 	return h
+}
+
+// dropAliases removes what careless servers would take for a header that is set
+// or removed: an instance that relies on it must not meet the client's.
+func dropAliases(h Header, edits []route.HeaderEdit) {
+	var a, b [64]byte
+	for name := range h {
+		folded := appendFold(a[:0], name)
+		for i := range edits {
+			e := &edits[i]
+			if e.Op != route.HeaderAdd && name != e.Name && string(appendFold(b[:0], e.Name)) == string(folded) {
+				delete(h, name)
+				break
+			}
+		}
+	}
 }
 
 // edit makes the edits in h, in their order.

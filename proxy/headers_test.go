@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"serin/route"
 )
 
 func headerOf(lines ...string) Header {
@@ -145,14 +147,19 @@ X-Request-Id: id1`,
 // mean another thing without (CVE-2025-48865, CVE-2026-62987).
 func TestConnectionRemovesNothing(t *testing.T) {
 	c := headersCore()
+	c.Settings.Self = "feed"
 	fw := Forwarding{
 		Remote: netip.MustParseAddrPort("203.0.113.7:1"), Client: netip.MustParseAddr("203.0.113.7"), Local: netip.MustParseAddrPort("192.0.2.1:443"),
 		Proto: "HTTP/1.1", Host: "a.test", RequestID: "id1", Prefix: "/p", TLS: &tls.ConnectionState{},
 	}
-	plain := Header{}
-	c.ForwardHeaders(plain, fw)
-	if len(plain) != 10 {
-		t.Fatalf("%d headers added, want 10:\n%s", len(plain), printHeader(plain))
+	edited := &route.Target{Options: &route.Options{RequestHeaders: []route.HeaderEdit{{Name: "X-Tenant", Value: "ours"}}}}
+	forward := func(h Header) Header {
+		c.ForwardHeaders(h, fw)
+		return c.EditRequest(h, edited)
+	}
+	plain := forward(Header{})
+	if len(plain) != 12 {
+		t.Fatalf("%d headers added, want 12:\n%s", len(plain), printHeader(plain))
 	}
 	own := headerOf("Authorization: Bearer x", "Cookie: a=1", "Content-Type: text/plain", "Content-Length: 3")
 	maps.Copy(plain, own)
@@ -167,12 +174,39 @@ func TestConnectionRemovesNothing(t *testing.T) {
 				h = maps.Clone(own)
 				h["Connection"] = []string{spelled}
 			}
-			c.ForwardHeaders(h, fw)
+			h = forward(h)
 			if got, want := printHeader(h), printHeader(plain); got != want {
 				t.Errorf("Connection: %s\n got\n%s\nwant\n%s", spelled, got, want)
 			}
 		}
 	}
+}
+
+// TestHops: each balancer adds its name to those that a request has passed, and
+// nothing that a client sends hides one.
+func TestHops(t *testing.T) {
+	c := headersCore()
+	c.Settings.Self = "feed"
+	f := func(want string, lines ...string) {
+		t.Helper()
+		h := headerOf(lines...)
+		c.ForwardHeaders(h, Forwarding{Remote: netip.MustParseAddrPort("203.0.113.7:1"), Client: netip.MustParseAddr("203.0.113.7"), Proto: "HTTP/1.1", Host: "a.test"})
+		if got := strings.Join(h[hopsHeader], "|"); got != want {
+			t.Errorf("%v\n got %s\nwant %s", lines, got, want)
+		}
+		for name := range h {
+			if fold(name) == fold(hopsHeader) && name != hopsHeader {
+				t.Errorf("%s reaches the instance", name)
+			}
+		}
+	}
+	f("feed")
+	f("beef, feed", "X-LB-Hops: beef")
+	f("beef, cafe, feed", "X-LB-Hops: beef, cafe", "Connection: X-Lb-Hops")
+	f("beef, cafe, feed", "X-LB-Hops: beef", "X-LB-Hops: cafe")
+	f("beef, feed", "X-LB-Hops: beef", "X_LB_Hops: none", "X.Lb.Hops: none")
+	c.Settings.Self = ""
+	f("beef", "X-LB-Hops: beef")
 }
 
 func TestResponseHeaders(t *testing.T) {

@@ -17,12 +17,12 @@ import (
 // ready, and safe for concurrent use.
 type Quotas struct {
 	mu    sync.RWMutex // held to enter a quota, and to write the map
-	byKey map[string]*quota
+	byKey map[string]*Quota
 	sweep int // size of byKey at which unused quotas are forgotten
 }
 
-// quota is the state of one route's limits.
-type quota struct {
+// Quota is the state of one route's limits.
+type Quota struct {
 	inFlight atomic.Int64
 	// due is when the bucket of the rate is full again, as nanoseconds of the
 	// Unix clock: the whole state of a token bucket.
@@ -34,7 +34,7 @@ const minSweep = 64
 
 // Enter takes a request into the limits of rt, as the options of t say. after
 // is how long it takes until the rate lets the next one in.
-func (q *Quotas) Enter(rt *route.Route, t *route.Target, now time.Time) (pass *Pass, because Reason, after time.Duration) {
+func (q *Quotas) Enter(rt *route.Route, t *route.Target, now time.Time) (in *Quota, because Reason, after time.Duration) {
 	var buf [256]byte
 	key := appendPlace(append(append(buf[:0], t.Service...), 0), rt)
 	q.mu.RLock()
@@ -49,11 +49,11 @@ func (q *Quotas) Enter(rt *route.Route, t *route.Target, now time.Time) (pass *P
 	if because != NoReason {
 		return nil, because, after
 	}
-	return &Pass{u}, NoReason, 0
+	return u, NoReason, 0
 }
 
 // make enters a quota that may not exist yet.
-func (q *Quotas) make(key string, o *route.Options, now time.Time) (u *quota, because Reason, after time.Duration) {
+func (q *Quotas) make(key string, o *route.Options, now time.Time) (u *Quota, because Reason, after time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if u = q.byKey[key]; u == nil {
@@ -61,9 +61,9 @@ func (q *Quotas) make(key string, o *route.Options, now time.Time) (u *quota, be
 			q.forget(now)
 		}
 		if q.byKey == nil {
-			q.byKey = map[string]*quota{}
+			q.byKey = map[string]*Quota{}
 		}
-		u = new(quota)
+		u = new(Quota)
 		q.byKey[key] = u
 	}
 	because, after = u.enter(o, now)
@@ -91,24 +91,29 @@ func (q *Quotas) Len() int {
 }
 
 // enter takes a request in, or says why not.
-func (u *quota) enter(o *route.Options, now time.Time) (because Reason, after time.Duration) {
-	if n := u.inFlight.Add(1); o.MaxConn > 0 && n > int64(o.MaxConn) {
-		u.inFlight.Add(-1)
-		return ReasonMaxConn, 0
+func (u *Quota) enter(o *route.Options, now time.Time) (because Reason, after time.Duration) {
+	for {
+		n := u.inFlight.Load()
+		if o.MaxConn > 0 && n >= int64(o.MaxConn) {
+			return ReasonMaxConn, 0
+		}
+		if u.inFlight.CompareAndSwap(n, n+1) {
+			break
+		}
 	}
 	if o.RateLimit != nil {
 		if after = u.take(o.RateLimit, now.UnixNano()); after > 0 {
-			u.inFlight.Add(-1)
+			u.leave()
 			return ReasonRateLimit, after
 		}
 	}
 	return NoReason, 0
 }
 
-func (u *quota) leave() { u.inFlight.Add(-1) }
+func (u *Quota) leave() { u.inFlight.Add(-1) }
 
 // take takes a token, or returns how long it is until there is one.
-func (u *quota) take(limit *route.RateLimit, now int64) (after time.Duration) {
+func (u *Quota) take(limit *route.RateLimit, now int64) (after time.Duration) {
 	for {
 		due := u.due.Load()
 		next, wait := bucket(limit, due, now)

@@ -14,7 +14,7 @@ func redirect(o *route.Options, r Request) Answer {
 	case to == "":
 		return Answer{Status: 400, Body: "the host of the request is malformed", Class: ClientError, Reason: ReasonMalformed}
 	case asksFor(r, to):
-		return Answer{Status: 508, Body: "this redirect leads to itself", Class: Answered, Reason: ReasonLoop}
+		return Answer{Status: 508, Body: "this redirect leads to itself", Class: Answered, Reason: ReasonRedirectLoop}
 	}
 	return Answer{Status: o.Redirect.Code, Location: to, Class: Answered, Reason: ReasonRedirect}
 }
