@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Limits of what the options of one rule may ask for.
@@ -361,7 +362,27 @@ func boolean(name, doc string, field func(*Options) *bool) option {
 func optionPath(v string) (string, error) {
 	v = rooted(v)
 	_, err := checkPath(v)
-	return v, err
+	return writable(v), err
+}
+
+// writable encodes what cannot stand in a tag or a route command: blanks, which
+// the meta can hold, and quotes. As a path it stays the same.
+func writable(path string) string {
+	special := func(r rune) bool { return r == '"' || unicode.IsSpace(r) }
+	if strings.IndexFunc(path, special) < 0 {
+		return path
+	}
+	var b strings.Builder
+	for _, r := range path {
+		if special(r) {
+			for _, c := range []byte(string(r)) {
+				fmt.Fprintf(&b, "%%%02X", c)
+			}
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 func parseProto(o *Options, v string) error {

@@ -27,6 +27,11 @@ func TestMetaOptions(t *testing.T) {
 	f(m{"lb-header": "X-A:a b", "lb-header-2": "X-B:*", "lb-reqheader-add-10": "A:b"}, "", " reqheader.add=A:b header=X-A:a%20b header=X-B:*")
 	f(m{"lb-timeout": " 2s "}, "", " timeout=2s")
 
+	f(m{"lb-strip": "/a b", "lb-auth": "x"}, "", " strip=/a%20b auth=x")
+	f(m{"lb-rewrite": "^/a(.*), /$1 x"}, "", " rewrite=^/a(.*),%20/$1%20x")
+	f(m{"lb-rewrite": "^/a b,/"}, "", "", `meta "lb-rewrite": rewrite: write a blank in the expression as \x20, a quote as \x22: a clean path has neither, they are %20 and %22 there`)
+	f(m{"lb-auth": "a b"}, "", "", `meta "lb-auth": auth "a b": the name of a scheme has 1 to 128 bytes and no blank or quote`)
+
 	// The tag goes before, option by option.
 	f(m{"lb-timeout": "2s", "lb-retries": "0"}, " timeout=5s", " timeout=5s retries=0")
 	f(m{"lb-retries": "3"}, " retries=0", " retries=0")
@@ -71,6 +76,7 @@ func TestDefaultsString(t *testing.T) {
 func FuzzMetaOptions(f *testing.F) {
 	f.Add("lb-timeout", "2s", "lb-strip", "/a")
 	f.Add("lb-allow", "x", "lb-deny", "ip:10.0.0.1")
+	f.Add("lb-rewrite", "0 ,", "lb-prepend", "a b")
 	f.Add("lb-reqheader-set-2", "A: b c", "lb-rewrite", "(a),/$1")
 	f.Fuzz(func(t *testing.T, k1, v1, k2, v2 string) {
 		meta := map[string]string{k1: v1, k2: v2}

@@ -27,8 +27,10 @@ func parseRewrite(o *Options, v string) error {
 	if i < 0 {
 		return fmt.Errorf("rewrite %s: want regex,replacement", brief(v))
 	}
-	// A quote cannot stand in a route command.
-	text, to := strings.ReplaceAll(v[:i], `"`, `\x22`), strings.ReplaceAll(v[i+1:], `"`, "%22")
+	text, to := v[:i], writable(v[i+1:])
+	if strings.ContainsAny(text, `" `) {
+		return errors.New(`rewrite: write a blank in the expression as \x20, a quote as \x22: a clean path has neither, they are %20 and %22 there`)
+	}
 	if err := checkRegexp(text); err != nil {
 		return fmt.Errorf("rewrite: %w", err)
 	}

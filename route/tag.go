@@ -20,7 +20,7 @@ const (
 // Rule is one parsed tag.
 type Rule struct {
 	Host    string // lower case; "" is any host; "*" and "*.suffix" are wildcards; may end in ":port"
-	Path    string // as written; starts with "/", valid for [CleanPath], without empty and dot segments
+	Path    string // as written, but for quotes, which are encoded; starts with "/", valid for [CleanPath], without empty and dot segments
 	Options Options
 	// Refused is what was wrong with the tag although it is a rule: it asked
 	// for protection in a way that cannot be read, so that it lets nobody in.
@@ -120,6 +120,7 @@ func parseRule(prefix, dc, tag string, d Defaults) (Rule, error) {
 	if err != nil {
 		return Rule{}, at(pos+len(host)+min(off, len(path)), "%w", err)
 	}
+	r.Path = writable(r.Path)
 	if r.Options, r.Refused, err = parseOptions(tag[:end], pos+len(src), d); err != nil {
 		return Rule{}, err
 	}

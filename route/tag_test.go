@@ -47,6 +47,7 @@ func TestParseTag(t *testing.T) {
 	f("urlprefix-/ redirect=308,https://$host:8443/x?a,b", "/ redirect=308,https://$host:8443/x?a,b")
 	f("urlprefix-/a redirect=302,/b$path", "/a redirect=302,/b$path")
 	f("urlprefix-/%24x", "/%24x")
+	f("urlprefix-/a\"b\u00a0c strip=/\"", `/a%22b%C2%A0c strip=/%22`)
 	f("urlprefix-/a\tstrip=/a \t weight=1", "/a strip=/a weight=1")
 
 	// TCP, and what is not carried yet.
