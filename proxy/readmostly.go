@@ -1,28 +1,50 @@
 package proxy
 
 import (
+	"hash/maphash"
+	"iter"
 	"maps"
 	"sync"
 	"sync/atomic"
 )
 
-// readMostly is a map that is read without a lock and without allocating, and
-// copied whole to be written: for keys that change with the catalog, not with
-// requests. The zero value is empty.
+// readMostly is a map that is read without a lock and without allocating: for
+// keys that change with the catalog, not with requests. It is many maps, by the
+// hash of the key, of which a write copies one. The zero value is empty.
 type readMostly[V any] struct {
-	mu sync.Mutex // held by writers
-	m  atomic.Pointer[map[string]V]
+	mu     sync.Mutex // held by writers
+	shards [shards]atomic.Pointer[map[string]V]
+	size   atomic.Int64
 }
 
-func (r *readMostly[V]) all() map[string]V {
-	if m := r.m.Load(); m != nil {
-		return *m
+const shards = 256
+
+var shardSeed = maphash.MakeSeed()
+
+func shardOf(key string) uint64 { return maphash.String(shardSeed, key) % shards }
+
+// all yields all keys and values, in no order.
+func (r *readMostly[V]) all() iter.Seq2[string, V] {
+	return func(yield func(string, V) bool) {
+		for i := range r.shards {
+			if m := r.shards[i].Load(); m != nil {
+				for k, v := range *m {
+					if !yield(k, v) {
+						return
+					}
+				}
+			}
+		}
 	}
-	return nil
 }
 
-func (r *readMostly[V]) get(key string) (V, bool) {
-	v, ok := r.all()[key]
+// len returns the number of keys.
+func (r *readMostly[V]) len() int { return int(r.size.Load()) }
+
+func (r *readMostly[V]) get(key string) (v V, ok bool) {
+	if m := r.shards[shardOf(key)].Load(); m != nil {
+		v, ok = (*m)[key]
+	}
 	return v, ok
 }
 
@@ -32,43 +54,75 @@ func (r *readMostly[V]) orMake(key string, make func() V) (v V) {
 	return v
 }
 
-// edit lets f write, and readers see all that it wrote at once; f may read r
-// but not write it in another way.
+// edit lets f write; f may read r but not write it in another way. Readers see
+// what it wrote when it returns.
 func (r *readMostly[V]) edit(f func(*draft[V])) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	d := draft[V]{m: r.all()}
-	if f(&d); d.own {
-		r.m.Store(&d.m)
+	d := draft[V]{of: r}
+	f(&d)
+	for i, m := range d.own {
+		r.shards[i].Store(&m)
 	}
+	r.size.Add(int64(d.more))
 }
 
-// draft is the next state of a readMostly: copied at the first write.
+// draft is the next state of a readMostly: a shard is copied at its first write.
 type draft[V any] struct {
-	m   map[string]V
-	own bool
+	of   *readMostly[V]
+	own  map[uint64]map[string]V
+	more int // keys than before
 }
 
-func (d *draft[V]) copy() {
-	if d.own {
-		return
+func (d *draft[V]) get(key string) (v V, ok bool) {
+	if m, own := d.own[shardOf(key)]; own {
+		v, ok = m[key]
+		return v, ok
 	}
-	if d.own, d.m = true, maps.Clone(d.m); d.m == nil {
-		d.m = map[string]V{}
+	return d.of.get(key)
+}
+
+// shard returns the key's shard for writing.
+func (d *draft[V]) shard(key string) map[string]V {
+	i := shardOf(key)
+	m, own := d.own[i]
+	if !own {
+		if old := d.of.shards[i].Load(); old != nil {
+			m = maps.Clone(*old)
+		}
+		if m == nil {
+			m = map[string]V{}
+		}
+		if d.own == nil {
+			d.own = make(map[uint64]map[string]V)
+		}
+		d.own[i] = m
 	}
+	return m
 }
 
 func (d *draft[V]) orMake(key string, make func() V) V {
-	v, ok := d.m[key]
+	v, ok := d.get(key)
 	if !ok {
-		d.copy()
 		v = make()
-		d.m[key] = v
+		d.shard(key)[key] = v
+		d.more++
 	}
 	return v
 }
 
 func (d *draft[V]) drop(key string) {
-	d.copy()
-	delete(d.m, key)
+	if _, ok := d.get(key); ok {
+		delete(d.shard(key), key)
+		d.more--
+	}
+}
+
+// clear drops all keys.
+func (d *draft[V]) clear() {
+	d.own = make(map[uint64]map[string]V, shards)
+	for i := range uint64(shards) {
+		d.own[i] = map[string]V{}
+	}
+	d.more = -d.of.len()
 }

@@ -37,16 +37,19 @@ type Upstreams struct {
 	turns    readMostly[*atomic.Uint64]
 	troubled atomic.Int64 // ejected instances
 
-	mu    sync.Mutex // guards what follows and every ejection; taken before any other lock here
-	swaps uint64
-	seen  bool // a table with a ready target was in use
+	mu    sync.Mutex   // guards what follows and every ejection; taken before any other lock here
+	table *route.Table // in use
+	seen  bool         // a table with a ready target was in use
+	// resting are the instances that are not ready in the table in use and that
+	// a Swap must look at again.
+	resting map[*instance]bool
 }
 
 // service is the live state of one service.
 type service struct {
 	name     string
 	inFlight atomic.Int64
-	swap     uint64 // the last one that needed it; guarded by Upstreams.mu
+	needed   int // parts of the table in use, and instances with claims; guarded by Upstreams.mu
 }
 
 // instance is the live state of one address.
@@ -61,12 +64,12 @@ type instance struct {
 	condition condition
 
 	// What follows is guarded by Upstreams.mu.
-	swap  uint64        // the last one that had it
-	ready bool          // in the table in use
-	was   bool          // ready in the table before
-	known bool          // was ready once
-	left  time.Duration // when it ceased to be ready
-	arms  []arm         // of the table in use
+	listed int           // how often the table in use has it
+	arms   []arm         // of the table in use, in which it is ready
+	ready  bool          // in the table in use
+	was    bool          // ready in the table before
+	known  bool          // was ready once
+	left   time.Duration // when it ceased to be ready
 }
 
 // claims are the two handles of an instance as one service's, and how the
@@ -99,7 +102,7 @@ func NewUpstreams(cfg UpstreamsConfig) *Upstreams {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Uint64
 	}
-	return &Upstreams{cfg: cfg, limits: cfg.Limits.WithDefaults(), start: cfg.Now()}
+	return &Upstreams{cfg: cfg, limits: cfg.Limits.WithDefaults(), start: cfg.Now(), resting: map[*instance]bool{}}
 }
 
 // now is the time since the start, never 0.
@@ -313,6 +316,10 @@ func (u *Upstreams) addClaims(in *instance, name string) *claims {
 	c.plain = Upstream{u: u, in: in, claims: c, service: u.services.orMake(name, func() *service { return &service{name: name} })}
 	c.probe = c.plain
 	c.probe.probe = true
+	c.plain.service.needed++
+	if !in.ready {
+		u.resting[in] = true // it left, or is yet to come
+	}
 	all := append(slices.Clone(in.allClaims()), c)
 	in.claims.Store(&all)
 	return c

@@ -324,7 +324,7 @@ func TestUpstreamsTurnsForgotten(t *testing.T) {
 		u.Turn(fmt.Sprint("gone", i))
 		u.Swap(tab)
 	}
-	if n := len(u.turns.all()); n > 200 {
+	if n := u.turns.len(); n > 200 {
 		t.Errorf("%d sequences kept for one service", n)
 	}
 	if got := u.Turn("gone999"); got > 1 {

@@ -97,7 +97,7 @@ func (b *Builder) rebuild(in Inputs) *Table {
 			compile(name)
 		}
 	}
-	b.beginOwnership(services, last.last != nil && last.in.Ownership == in.Ownership)
+	b.beginOwnership(services, last.in.Ownership == in.Ownership && (last.last != nil || last.owners != nil))
 	b.entitle(changes)
 	return b.finish(changes, nil)
 }

@@ -146,7 +146,7 @@ func (b *Builder) Reset() {
 	if b.last != nil {
 		owners = b.last.Owners()
 	}
-	b.builder = builder{owners: owners}
+	b.builder = builder{owners: owners, in: Inputs{Ownership: b.in.Ownership}}
 }
 
 // Routes yields all routes in matching order: within a host the longer path
