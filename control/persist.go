@@ -28,6 +28,8 @@ type State struct {
 	// Keys are the other keys of Consul's KV that are followed, such as those of
 	// route commands, by the path that is followed.
 	Keys map[string][]Document
+	// Owners are the services that own places, see route.Table.Owners.
+	Owners map[string]string
 }
 
 // Document is a key of Consul's KV as it was read.
@@ -48,6 +50,7 @@ type stateJSON struct {
 	Documents map[string]Document   `json:"documents"`
 	Secret    string                `json:"secret,omitzero"`
 	Keys      map[string][]Document `json:"keys,omitzero"`
+	Owners    map[string]string     `json:"owners,omitzero"`
 }
 
 // wrap makes the file of its body: one JSON object that begins with its version
@@ -75,7 +78,7 @@ func unwrap(file []byte) (body []byte, err error) {
 }
 
 func encodeState(s State) ([]byte, error) {
-	j := stateJSON{KnownAt: s.KnownAt, Documents: s.Documents, Secret: s.Secret, Keys: s.Keys}
+	j := stateJSON{KnownAt: s.KnownAt, Documents: s.Documents, Secret: s.Secret, Keys: s.Keys, Owners: s.Owners}
 	for svc := range s.Catalog.All() {
 		j.Services = append(j.Services, *svc)
 	}
@@ -99,7 +102,7 @@ func decodeState(file []byte) (s State, err error) {
 	}
 	return State{
 		KnownAt: j.KnownAt, Catalog: registry.New(services...), Documents: j.Documents,
-		Secret: j.Secret, Keys: j.Keys,
+		Secret: j.Secret, Keys: j.Keys, Owners: j.Owners,
 	}, nil
 }
 

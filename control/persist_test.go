@@ -28,6 +28,7 @@ func sample() State {
 			"web": {Key: "lb/canary/web", Value: []byte("{\"ratio\": 0.5}\n"), Index: 1 << 60},
 		},
 		Secret: "000102030405060708090a0b0c0d0e0f",
+		Owners: map[string]string{"shop.test/": "web"},
 		Keys: map[string][]Document{
 			"lb/routes":    {{Key: "lb/routes", Value: []byte("route del web"), Index: 7}, {Key: "lb/routes/10-web", Index: 8}},
 			"lb/ownership": nil,

@@ -22,6 +22,9 @@ type Saver struct {
 	Path string // of the file; required
 	// State is what Load found, so that a part that nobody sets is kept.
 	State State
+	// Owners is asked for State.Owners at each write; nil, and an answer of
+	// nil, keep what State has.
+	Owners func() map[string]string
 	// Every is the least time between two writes. Zero means 3 s. Where a write
 	// takes long it is at least fifty times that.
 	Every time.Duration
@@ -94,6 +97,11 @@ func (s *Saver) Run(ctx context.Context) error {
 		s.mu.Lock()
 		state := s.State
 		s.mu.Unlock()
+		if s.Owners != nil {
+			if owners := s.Owners(); owners != nil {
+				state.Owners = owners
+			}
+		}
 		start := time.Now()
 		err := Save(s.Path, state)
 		every = max(every, 50*time.Since(start))

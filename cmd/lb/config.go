@@ -213,12 +213,19 @@ func (p Proxy) settings() proxy.Settings {
 
 // builder returns what builds tables as c says; it still lacks what only the
 // running balancer knows, the addresses of its own listeners.
-func (c Config) builder() route.Builder {
-	return route.Builder{
+func (c Config) builder() (b route.Builder, err error) {
+	b = route.Builder{
 		TagPrefix: c.Registry.Consul.TagPrefix,
 		Matcher:   c.Proxy.Matcher,
 		NoGlobs:   c.Proxy.NoGlobs,
 	}
+	if b.Denied, err = route.ParseAddresses(c.Registry.Targets.Deny); err != nil {
+		return b, fmt.Errorf("registry.targets.deny: %w", err)
+	}
+	if b.Allowed, err = route.ParseAddresses(c.Registry.Targets.Allow); err != nil {
+		return b, fmt.Errorf("registry.targets.allow: %w", err)
+	}
+	return b, nil
 }
 
 // compression returns nil where nothing is to be compressed.
@@ -264,6 +271,12 @@ func (c Config) Validate() (errs []error) {
 	}
 	if _, err := c.Proxy.Gzip.compression(); err != nil {
 		bad("proxy.gzip.contenttype", c.Proxy.Gzip.ContentType, err.Error())
+	}
+	if _, err := route.ParseAddresses(c.Registry.Targets.Deny); err != nil {
+		bad("registry.targets.deny", strings.Join(c.Registry.Targets.Deny, ","), err.Error())
+	}
+	if _, err := route.ParseAddresses(c.Registry.Targets.Allow); err != nil {
+		bad("registry.targets.allow", strings.Join(c.Registry.Targets.Allow, ","), err.Error())
 	}
 	var format proxy.LogFormat
 	if err := format.UnmarshalText([]byte(c.Log.AccessFormat)); err != nil {

@@ -19,6 +19,7 @@ func (b *balancer) restore() {
 		return
 	}
 	b.saver = &control.Saver{Path: path, Log: b.log.Named("state"), Metrics: b.counted}
+	b.saver.Owners = b.ownership.owners
 	for _, f := range b.keys {
 		f.save = b.saver.SetKeys
 	}
@@ -45,6 +46,7 @@ func (b *balancer) restore() {
 	for _, f := range b.keys {
 		f.Restore(s.Keys[f.path])
 	}
+	b.ownership.restore(s.Owners)
 	b.watcher.Resume(s.Catalog)
 	b.loop.SetSnapshot(s.Catalog)
 	b.restored = true

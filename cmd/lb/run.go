@@ -43,6 +43,7 @@ type balancer struct {
 	canaries  *canary.Controller
 	loop      *control.Loop
 	overrides *overrides
+	ownership *ownership
 	keys      []*follower    // everything else that is followed in KV
 	saver     *control.Saver // nil without registry.snapshot.path
 	counted   *control.Metrics
@@ -140,7 +141,9 @@ func assembleOn(open listeners, cfg Config, out io.Writer, log hclog.Logger) (_ 
 	}
 	reg := prometheus.NewRegistry()
 	b.counted = control.NewMetrics(reg)
-	b.follow(reg)
+	if err := b.follow(reg); err != nil {
+		return nil, err
+	}
 	if err := b.dataPlane(reg, out); err != nil {
 		return nil, err
 	}
@@ -150,11 +153,16 @@ func assembleOn(open listeners, cfg Config, out io.Writer, log hclog.Logger) (_ 
 }
 
 // follow makes what follows Consul: catalog, documents, and the loop they meet in.
-func (b *balancer) follow(reg prometheus.Registerer) {
+func (b *balancer) follow(reg prometheus.Registerer) error {
 	c := b.cfg.Registry.Consul
+	builder, err := b.cfg.builder()
+	if err != nil {
+		return fail(exitUsage, err, "")
+	}
+	builder.Denied = append(builder.Denied, b.denied()...)
 	b.watcher = consul.NewWatcher(b.client, consul.WatchConfig{TagPrefix: c.TagPrefix, Policy: c.Policy}, b.log.Named("registry"))
 	b.loop = &control.Loop{
-		Builder: b.cfg.builder(),
+		Builder: builder,
 		Publish: b.published,
 		Log:     b.log.Named("control"),
 		Metrics: b.counted,
@@ -171,11 +179,18 @@ func (b *balancer) follow(reg prometheus.Registerer) {
 	if key := c.NoRouteHTMLPath; key != "" {
 		b.keys = append(b.keys, followPage(b.client, key, func(page []byte) { b.page.Store(&page) }, b.log.Named("noroute")))
 	}
+	if b.ownership, err = newOwnership(b.cfg.Registry.Ownership, b.loop.SetOwnership, b.log.Named("ownership")); err != nil {
+		return fail(exitUsage, err, "")
+	}
+	if f := b.ownership.follow(b.client, b.cfg.Registry.Ownership); f != nil {
+		b.keys = append(b.keys, f)
+	}
 	// Until the shared secret is known nobody may be able to compute an arm.
 	var random [16]byte
 	rand.Read(random[:])
 	b.canaries.SetSecret([2]uint64{binary.LittleEndian.Uint64(random[:]), binary.LittleEndian.Uint64(random[8:])})
 	reg.MustRegister(b.ownMetrics()...)
+	return nil
 }
 
 // dataPlane makes what moves the bytes.
@@ -260,6 +275,7 @@ func (b *balancer) published(old, table *route.Table, _ route.Changes) {
 		}
 	}
 	b.canaries.Metrics.InForce(sharesInForce(table))
+	b.ownership.published(table)
 }
 
 // observe is told every request's outcome.
@@ -297,6 +313,7 @@ func (b *balancer) serve(ctx context.Context) error {
 	g.Go(func() error { return b.shareSecret(plane) })
 	g.Go(func() error { return b.hangups(plane) })
 	g.Go(func() error { return b.auth.Run(plane) })
+	g.Go(func() error { return b.ownership.Run(plane) })
 	if b.access != nil {
 		g.Go(func() error { return b.access.Run(plane) })
 	}
