@@ -17,6 +17,7 @@ var allowed = map[string]struct{ ours, others []string }{
 	// depth 0: facts
 	"registry":           {},
 	"proxy/guard":        {},
+	"metrics":            {others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang", "github.com/prometheus/client_model"}},
 	"internal/archtest":  {},
 	"internal/devconsul": {},
 	"internal/agent":     {},

@@ -85,9 +85,9 @@ func NewCompression(types string, minSize int64, encodings []string) (*Compressi
 	}
 	c := &Compression{types: re, minSize: minSize}
 	for _, name := range encodings {
-		make := encoders[name]
+		newEncoder := encoders[name]
 		switch {
-		case make == nil:
+		case newEncoder == nil:
 			return nil, fmt.Errorf("encoding %q: there are zstd, br and gzip", name)
 		case slices.ContainsFunc(c.encodings, func(e *encoding) bool { return e.name == name }):
 			return nil, fmt.Errorf("encoding %q is named twice", name)
@@ -96,7 +96,7 @@ func NewCompression(types string, minSize int64, encodings []string) (*Compressi
 		if name == "gzip" {
 			e.alias = "x-gzip" // RFC 9110, 8.4.1.3
 		}
-		e.idle.New = func() any { return make() }
+		e.idle.New = func() any { return newEncoder() }
 		c.encodings = append(c.encodings, e)
 	}
 	if len(c.encodings) == 0 {
