@@ -2,11 +2,7 @@ package route
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 	"testing"
-
-	"pgregory.net/rapid"
 
 	"serin/registry"
 )
@@ -22,100 +18,6 @@ func tableOf(rules ...Rule) *Table {
 		}}}
 	}
 	return new(Builder).Build(Inputs{Snapshot: registry.New(services...), Splits: Splits{}})
-}
-
-// slowMatch says Fabio's order in the plainest words: among the rules whose
-// host and path fit, the best host wins, then the longest path.
-func slowMatch(rules []Rule, host, path string, tls bool) (best string) {
-	usual := ":80"
-	if tls {
-		usual = ":443"
-	}
-	plain := func(h string) string { return strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(h), usual), ".") }
-	clean, err := CleanPath(path)
-	if err != nil {
-		return ""
-	}
-	var bestRank []int
-	for _, r := range rules {
-		pattern := plain(r.Host)
-		withPort := 0
-		if strings.HasSuffix(r.Host, usual) {
-			withPort = 1
-		}
-		var rank []int
-		switch suffix, wild := strings.CutPrefix(pattern, "*"); {
-		case r.Host == "":
-			rank = []int{0, 0, 0}
-		case wild && strings.HasSuffix(plain(host), suffix):
-			rank = []int{1, len(suffix), withPort}
-		case !wild && plain(host) == pattern:
-			rank = []int{2, 0, withPort}
-		default:
-			continue
-		}
-		prefix, _ := CleanPath(r.Path)
-		if !strings.HasPrefix(clean, prefix) {
-			continue
-		}
-		if rank = append(rank, len(prefix)); slices.Compare(rank, bestRank) > 0 {
-			best, bestRank = r.Host+" "+prefix, rank
-		}
-	}
-	return best
-}
-
-func TestMatchIsTheSlowMatch(t *testing.T) {
-	label := rapid.SampledFrom([]string{"a", "b", "www", "x-y"})
-	name := rapid.Custom(func(t *rapid.T) string { return strings.Join(rapid.SliceOfN(label, 1, 4).Draw(t, "labels"), ".") })
-	port := rapid.SampledFrom([]string{"", "", "", ":80", ":443", ":8080"})
-	host := rapid.Custom(func(t *rapid.T) string {
-		switch rapid.IntRange(0, 5).Draw(t, "kind") {
-		case 0:
-			return ""
-		case 1:
-			return "*." + name.Draw(t, "suffix") + port.Draw(t, "port")
-		case 2:
-			return "*" + port.Draw(t, "port")
-		}
-		return name.Draw(t, "host") + port.Draw(t, "port")
-	})
-	segment := rapid.SampledFrom([]string{"a", "ab", "abc", "b", "%61", "%2F", "é", "..", ".", "", "a%20b"})
-	path := rapid.Custom(func(t *rapid.T) string {
-		return "/" + strings.Join(rapid.SliceOfN(segment, 0, 4).Draw(t, "segments"), "/")
-	})
-	plain := rapid.SampledFrom([]string{"a", "ab", "abc", "b", "%61", "%2F", "é", "a%20b"})
-	prefix := rapid.Custom(func(t *rapid.T) string {
-		p := "/" + strings.Join(rapid.SliceOfN(plain, 0, 4).Draw(t, "segments"), "/")
-		if p != "/" && rapid.Bool().Draw(t, "slash") {
-			p += "/"
-		}
-		return p
-	})
-	rule := rapid.Custom(func(t *rapid.T) Rule {
-		return Rule{Host: host.Draw(t, "h"), Path: prefix.Draw(t, "p"), Options: Options{Weight: -1}}
-	})
-	rapid.Check(t, func(t *rapid.T) {
-		rules := rapid.SliceOfN(rule, 0, 40).Draw(t, "rules")
-		table := tableOf(rules...)
-		if p := table.Problems(); len(p) > 0 {
-			t.Fatal(p)
-		}
-		for range 40 {
-			h := name.Draw(t, "request host") + port.Draw(t, "request port")
-			if rapid.Bool().Draw(t, "upper") {
-				h = strings.ToUpper(h)
-			}
-			p, tls := path.Draw(t, "request path"), rapid.Bool().Draw(t, "tls")
-			got := ""
-			if r := table.Match(h, p, tls); r != nil {
-				got = r.Host + " " + r.key
-			}
-			if want := slowMatch(rules, h, p, tls); got != want {
-				t.Fatalf("Match(%q, %q, %v)\n got %q\nwant %q", h, p, tls, got, want)
-			}
-		}
-	})
 }
 
 func TestMatchDoesNotAllocate(t *testing.T) {
