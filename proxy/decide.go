@@ -102,75 +102,85 @@ const retryAfter = 1
 // from it; see Decision.admit. It is pure but for the turns it takes and what it
 // asks of gate, and does not allocate unless it answers itself or mints a
 // cookie. gate may be nil. The caller must Leave the decision.
-func Decide(t *route.Table, s Settings, live Live, gate Gate, r Request, d Draw) Decision {
+func Decide(t *route.Table, s Settings, live Live, gate Gate, r Request, d Draw) (dec Decision) {
 	path := r.Path()
 	if path == "*" && r.Method() == "OPTIONS" { // RFC 9112, 3.2.4: the server as a whole
 		path = "/"
 	}
-	var loop Decision
-	for search := t.Search(r.Host(), path, r.TLS(), r); ; {
-		rt := search.Next()
-		if rt == nil {
-			break
-		}
-		dec := decide(rt, s, live, gate, r, d)
-		if dec.Answer == nil || dec.Answer.Reason != ReasonRedirectLoop {
-			return dec
-		}
-		if loop.Answer == nil { // Fabio tries the next one, and so do we
-			loop = dec
-		}
+	search := t.Search(r.Host(), path, r.TLS(), r)
+	rt := search.Next()
+	if rt == nil {
+		dec.noRoute(t, s, path)
+		return dec
 	}
-	if loop.Answer != nil {
-		return loop
-	}
-	if t.Snapshot() == nil { // nothing is known yet: no reason to say that there is no such route
-		return Decision{}.refuse("the services are not known yet", ReasonUnknown)
-	}
-	var dec Decision
-	if _, err := route.CleanPath(path); err != nil {
-		dec.answer(Answer{Status: 400, Body: "the path of the request is malformed", Class: ClientError, Reason: ReasonMalformed})
-	} else {
-		dec.answer(Answer{Status: cmp.Or(s.NoRouteStatus, 404), Body: "no route for this host and path", Class: NoTarget, Reason: ReasonNoRoute})
+	if dec.decide(rt, s, live, gate, r, &d); dec.loops() {
+		dec.elude(&search, s, live, gate, r, &d)
 	}
 	return dec
 }
 
+// noRoute answers where no route matches.
+func (d *Decision) noRoute(t *route.Table, s Settings, path string) {
+	if t.Snapshot() == nil { // nothing is known yet: no reason to say that there is no such route
+		d.refuse("the services are not known yet", ReasonUnknown)
+	} else if _, err := route.CleanPath(path); err != nil {
+		d.answer(Answer{Status: 400, Body: "the path of the request is malformed", Class: ClientError, Reason: ReasonMalformed})
+	} else {
+		d.answer(Answer{Status: cmp.Or(s.NoRouteStatus, 404), Body: "no route for this host and path", Class: NoTarget, Reason: ReasonNoRoute})
+	}
+}
+
+// loops reports whether the answer is that of a redirect to itself.
+func (d *Decision) loops() bool { return d.Answer != nil && d.Answer.Reason == ReasonRedirectLoop }
+
+// elude tries the other routes that match, as Fabio does, where the best would
+// redirect to what was asked for. Where none of them serves it stays as it is.
+func (d *Decision) elude(search *route.Search, s Settings, live Live, gate Gate, r Request, draw *Draw) {
+	for rt := search.Next(); rt != nil; rt = search.Next() {
+		var other Decision
+		if other.decide(rt, s, live, gate, r, draw); !other.loops() {
+			*d = other
+			return
+		}
+	}
+}
+
 // decide is Decide from the matched route on.
-func decide(rt *route.Route, s Settings, live Live, gate Gate, r Request, d Draw) Decision {
-	p := choosePart(rt.Parts, d.Part, s.PanicCritical)
-	dec := Decision{Route: rt, Part: p}
-	key := stickyKey(p.Split, r, d.Now)
-	dec.Key, dec.HasKey, dec.SetCookie, dec.Strip = key.position, key.found, key.setCookie, key.strip
-	dec.instanceKey = key.instance
-	arm, why := chooseArm(p.Split, live, r, key, d.Arm)
+func (d *Decision) decide(rt *route.Route, s Settings, live Live, gate Gate, r Request, draw *Draw) {
+	p := choosePart(rt.Parts, draw.Part, s.PanicCritical)
+	d.Route, d.Part = rt, p
+	key := stickyKey(p.Split, r, draw.Now)
+	d.Key, d.HasKey, d.SetCookie, d.Strip = key.position, key.found, key.setCookie, key.strip
+	d.instanceKey = key.instance
+	arm, why := chooseArm(p.Split, live, r, key, draw.Arm)
 
 	ready, healthy := count(p, live)
 	able := healthy
 	if able == [3]int{} {
 		able = ready // an ejection alone never refuses a request
 	}
-	dec.Arm, dec.Why = guard(arm, why, able, p.Split.MinHealthy)
+	d.Arm, d.Why = guard(arm, why, able, p.Split.MinHealthy)
 	switch {
 	case !live.Room(p.Service):
-		return dec.refuse("the service has as many requests in flight as it may", ReasonFull)
+		d.refuse("the service has as many requests in flight as it may", ReasonFull)
+		return
 	case ready != [3]int{}:
-		dec.Panic = panics(healthy[dec.Arm], ready[dec.Arm], s.PanicPercent)
-		dec.pick(s, live, d.Instance)
+		d.Panic = panics(healthy[d.Arm], ready[d.Arm], s.PanicPercent)
+		d.pick(s, live, draw.Instance)
 	case s.PanicCritical:
-		dec.pickCritical(arm, s, live, d.Instance)
+		d.pickCritical(arm, s, live, draw.Instance)
 	}
-	if dec.Target == nil {
-		return dec.refuse("no instance of the service is available", ReasonNoInstance)
+	if d.Target == nil {
+		d.refuse("no instance of the service is available", ReasonNoInstance)
+		return
 	}
-	if dec.admit(s, gate, r, d.Now); dec.Answer == nil {
-		o := dec.Target.Options
-		dec.Attempts, dec.Timeout = cmp.Or(s.Attempts, 3), o.Timeout
+	if d.admit(s, gate, r, draw.Now); d.Answer == nil {
+		o := d.Target.Options
+		d.Attempts, d.Timeout = cmp.Or(s.Attempts, 3), o.Timeout
 		if o.Retries >= 0 {
-			dec.Attempts = o.Retries + 1
+			d.Attempts = o.Retries + 1
 		}
 	}
-	return dec
 }
 
 // choosePart returns the part of a route that the draw falls in. Where nothing
@@ -324,7 +334,6 @@ func (d *Decision) answer(a Answer) {
 	d.Answer, d.Target = &a, nil
 }
 
-func (d Decision) refuse(why string, because Reason) Decision {
+func (d *Decision) refuse(why string, because Reason) {
 	d.answer(Answer{Status: 503, RetryAfter: retryAfter, Body: why, Class: NoTarget, Reason: because})
-	return d
 }
