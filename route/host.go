@@ -58,13 +58,15 @@ const globChars = "*?[]{}"
 // which offset in s. With pattern it may be a wildcard ("*", "*.suffix"), a
 // glob, or an international name, which is turned into punycode.
 func parseHost(s string, pattern bool) (host string, at int, err error) {
-	if i := strings.IndexFunc(s, func(r rune) bool { return r >= 0x80 }); i >= 0 {
-		if !pattern {
-			return "", i, fmt.Errorf("host %s is not ASCII: write international names in punycode (xn--…)", brief(s))
-		}
-		if s, err = toASCII(s); err != nil {
+	if i := strings.IndexFunc(s, func(r rune) bool { return r >= 0x80 }); i >= 0 && !pattern {
+		return "", i, fmt.Errorf("host %s is not ASCII: write international names in punycode (xn--…)", brief(s))
+	} else if i >= 0 {
+		ascii, err := toASCII(s)
+		if err != nil {
 			return "", i, err
 		}
+		host, at, err := parseHost(ascii, pattern) // ASCII: comes here once
+		return host, min(at, len(s)), err
 	}
 	name, port := splitPort(strings.ToLower(s))
 	if err := checkPort(port); port != "" && err != nil {
@@ -112,6 +114,9 @@ func parseGlobHost(name, port string) (host string, at int, err error) {
 			return "", i, fmt.Errorf("host %s: %q cannot be part of a host", brief(name), c)
 		}
 	}
+	if i := strings.Index(name+".", ".."); i >= 0 {
+		return "", i, fmt.Errorf("host %s: a label has 1 to 63 letters", brief(name))
+	}
 	if err := checkGlob(name); err != nil {
 		return "", 0, fmt.Errorf("host: %w", err)
 	}
@@ -121,17 +126,21 @@ func parseGlobHost(name, port string) (host string, at int, err error) {
 // parseOptionHost is parseHost for a host that is not matched but sent: an
 // exact one, which may be international.
 func parseOptionHost(s string) (host string, at int, err error) {
-	if i := strings.IndexFunc(s, func(r rune) bool { return r >= 0x80 }); i >= 0 {
-		if s, err = toASCII(s); err != nil {
-			return "", i, err
-		}
+	ascii, err := toASCII(s)
+	if err != nil {
+		return "", 0, err
 	}
-	return parseHost(s, false)
+	host, at, err = parseHost(ascii, false)
+	return host, min(at, len(s)), err
 }
 
 // toASCII turns the labels of an international name into punycode as a browser
-// does (UTS #46), and leaves a leading "*." and the port as they are.
+// does (UTS #46), and leaves a leading "*." and the port as they are. What is
+// ASCII stays as it is.
 func toASCII(s string) (string, error) {
+	if strings.IndexFunc(s, func(r rune) bool { return r >= 0x80 }) < 0 {
+		return s, nil
+	}
 	name, port := splitPort(s)
 	star := ""
 	if rest, ok := strings.CutPrefix(name, "*."); ok {
@@ -143,6 +152,9 @@ func toASCII(s string) (string, error) {
 	ascii, err := idna.Lookup.ToASCII(name)
 	if err != nil {
 		return "", fmt.Errorf("host %s is no international name: %w", brief(s), err)
+	}
+	if strings.IndexFunc(ascii, func(r rune) bool { return r >= 0x80 }) >= 0 {
+		return "", fmt.Errorf("host %s is no international name", brief(s))
 	}
 	return star + ascii + port, nil
 }

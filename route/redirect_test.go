@@ -89,3 +89,47 @@ func FuzzLocation(f *testing.F) {
 		}
 	})
 }
+
+func TestLoopsTo(t *testing.T) {
+	f := func(tag, url string, want bool) {
+		t.Helper()
+		r, err := ParseTag("", tag)
+		if err != nil {
+			t.Fatal(err)
+		}
+		scheme, rest, _ := strings.Cut(url, "://")
+		host, path, _ := strings.Cut(rest, "/")
+		path, query, _ := strings.Cut("/"+path, "?")
+		if got := r.Options.LoopsTo(host, path, query, scheme == "https"); got != want {
+			t.Errorf("%s for %s: %v, want %v", tag, url, got, want)
+		}
+	}
+	// From http to https, and what comes back.
+	f("/ redirect=301,https://$host$path", "http://a.test/x?q=1", false)
+	f("/ redirect=301,https://$host$path", "https://a.test/x?q=1", true)
+	f("/ redirect=301,https://$host$path", "https://A.test:443/x?q=1", true)
+	f("/ redirect=301,https://$host$path", "https://a.test.//x/./?q=1", true)
+	f("/ redirect=301,https://$host$path", "https://a.test:8443/x", true)
+	f("/ redirect=301,https://$host:8443$path", "https://a.test/x", false)
+	f("/ redirect=301,HTTPS://$host:443$path", "https://a.test/x", true)
+	f("/ redirect=301,http://a.test:80$path", "http://a.test/x", true)
+	f("/ redirect=301,http://A.test.$path", "http://a.test/x", true)
+	f("/ redirect=301,https://www.a.test$path", "https://a.test/", false)
+	f("/ redirect=301,https://www.a.test$path", "https://www.a.test/", true)
+	f("/ redirect=301,https://www.a.test", "https://www.a.test/", true)
+	f("/ redirect=301,https://www.a.test/", "https://www.a.test/x", false)
+	// On the same host.
+	f("/ redirect=302,/new", "http://a.test/old", false)
+	f("/ redirect=302,/new", "http://a.test/new", true)
+	f("/ redirect=302,/new", "http://a.test/%6eew", true)
+	f("/ redirect=302,/new#top", "http://a.test/new", true)
+	f("/ redirect=302,/new", "http://a.test/new?q=1", false) // the query is dropped
+	f("/ redirect=302,/new?q=1", "http://a.test/new?q=1", true)
+	f("/ redirect=302,/new?q=2", "http://a.test/new?q=1", false)
+	f("/a strip=/a redirect=302,/$path", "http://a.test/a/b", false)
+	f("/a strip=/a redirect=302,/$path", "http://a.test/b", true)
+	f("/ redirect=302,/$path", "http://a.test/b?x=<y", true)
+	// No Location at all is no loop.
+	f("/ redirect=301,https://$host$path", "https:///x", false)
+	f("/ redirect=301,https://$host$path", "https://a@b/x", false)
+}
