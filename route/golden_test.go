@@ -69,7 +69,7 @@ func TestGolden(t *testing.T) {
 				fmt.Fprintf(&lookups, "%s → %s\n", asked, lookup(table, asked))
 			}
 			commands := printCommands(t, table)
-			again := (&Builder{Matcher: builder.Matcher, NoGlobs: builder.NoGlobs}).Build(Inputs{Overrides: ParseOverrides(CommandText{"again", commands})})
+			again := (&Builder{Matcher: builder.Matcher, NoGlobs: builder.NoGlobs, Denied: builder.Denied, Allowed: builder.Allowed}).Build(Inputs{Overrides: ParseOverrides(CommandText{"again", commands})})
 			if got, want := printCommands(t, again), withoutComments(commands); withoutComments(got) != want {
 				t.Errorf("the commands build another table\n got:\n%s\nwant:\n%s", got, want)
 			}

@@ -208,7 +208,7 @@ func (b *Builder) replay(lots []lot, commands []int32) (out []lot, hits []int32)
 	}
 	for i := range lots {
 		if len(lots[i].targets) > 0 || empty[i] {
-			lots[i].targets = once(lots[i].targets)
+			lots[i].targets = b.once(lots[i].targets)
 			out = append(out, lots[i])
 		}
 	}
@@ -226,7 +226,7 @@ func (b *Builder) add(lots []lot, empty []bool, added *lot, c *Command) ([]lot, 
 		lots, empty = slices.Insert(lots, i, l), slices.Insert(empty, i, false)
 	}
 	l := &lots[i]
-	if !slices.ContainsFunc(l.targets, func(e entry) bool { return e.state == ready && e.target.same(added.targets[0].target) }) {
+	if !slices.ContainsFunc(l.targets, func(e entry) bool { return e.state == ready && b.same(e.target, added.targets[0].target) }) {
 		l.targets = append(l.targets, added.targets[0])
 	}
 	return lots, empty

@@ -332,13 +332,15 @@ type estates struct {
 	// vacant are the estates without a claim, which are held for their owners.
 	vacant map[spotKey]string
 	moved  bool // vacant is not as it was
+	low    bool // some estate has a priority below 0
 
 	noGlobs, globPaths bool // see Builder
 }
 
 type estate struct {
-	service string
-	claims  int // by the service; 0 is held
+	service  string
+	claims   int // by the service; 0 is held
+	priority int // the lowest of its claims
 }
 
 func newEstates(noGlobs, globPaths bool) *estates {
@@ -361,14 +363,16 @@ func (e *estates) put(k spotKey, service string, claims int) {
 			e.globs[k.host] = true
 		}
 	}
-	paths[k.key] = &estate{service, claims}
+	paths[k.key] = &estate{service: service, claims: claims}
 	if claims == 0 {
 		e.vacant[k], e.moved = service, true
 	}
 }
 
 // enter takes note of one claim more of the owner.
-func (e *estates) enter(k spotKey, o *estate) {
+func (e *estates) enter(k spotKey, o *estate, c *claim) {
+	o.priority = min(o.priority, c.priority)
+	e.low = e.low || o.priority < 0
 	if o.claims++; o.claims == 1 {
 		delete(e.vacant, k)
 		e.moved = true
@@ -415,12 +419,14 @@ func (e *estates) over(service string, c *claim) (found spotKey, ok bool) {
 				return true
 			}
 		}
-		first := c.priority > 0 || c.host != host // it is tried before the owner's longer paths
-		if !first && !e.globPaths {
+		// Where it is tried first, its host being written more exactly or its
+		// priority higher, it also takes what the owner's longer paths get.
+		if c.host == host && c.priority <= 0 && !e.low && !e.globPaths {
 			return false
 		}
 		for key, o := range paths {
-			within := first && strings.HasPrefix(key, k.key) || e.globPaths && (globHolds(key, k.key) || globHolds(k.key, key))
+			within := (c.host != host || c.priority > o.priority) && strings.HasPrefix(key, k.key) ||
+				e.globPaths && (globHolds(key, k.key) || globHolds(k.key, key))
 			if within && o.service != service && (!ok || key < found.key) {
 				found, ok = spotKey{host, key}, true
 			}
@@ -470,6 +476,15 @@ func sortedKeys[V any](m map[string]V) []string {
 	}
 	slices.Sort(keys)
 	return keys
+}
+
+// owns reports whether a claim for exactly the place was no other's.
+func (svc *service) owns(p place) bool {
+	if svc == nil || svc.titles == nil {
+		return false
+	}
+	i := slices.IndexFunc(svc.claims, func(c claim) bool { return c.place == p })
+	return i >= 0 && svc.titles[i].kind == owned
 }
 
 // petition is a claim that has no title yet.
@@ -531,9 +546,10 @@ func (b *Builder) entitle(changes map[string]*change) {
 		}
 		svc.titles = make([]title, len(svc.claims))
 		for i := range svc.claims {
-			k := estateOf(svc.claims[i].spotKey)
-			if o := e.get(k); o != nil && o.service == name {
-				e.enter(k, o)
+			c := &svc.claims[i]
+			k := estateOf(c.spotKey)
+			if o := e.get(k); o != nil && o.service == name && (c.spotKey == k && c.priority == 0 || changes[name].old.owns(c.place)) {
+				e.enter(k, o, c)
 			} else {
 				open = append(open, petition{svc, i, svc.seniority()})
 			}
@@ -572,20 +588,25 @@ func (b *Builder) entitle(changes map[string]*change) {
 		return cmp.Or(cmp.Compare(p.seniority, q.seniority), strings.Compare(p.svc.name, q.svc.name), cmp.Compare(p.claim, q.claim))
 	})
 	for _, p := range open {
-		name, k := p.svc.name, p.svc.claims[p.claim].spotKey
+		name, c := p.svc.name, &p.svc.claims[p.claim]
+		k := estateOf(c.spotKey)
 		t := &p.svc.titles[p.claim]
 		*t = title{}
-		if o := e.get(estateOf(k)); o != nil && o.service == name {
-			e.enter(estateOf(k), o)
-			continue
+		by, taken := e.over(name, c)
+		o := e.get(k)
+		if o != nil && o.service == name && c.spotKey == k && c.priority <= 0 {
+			taken = false // it is the place itself
 		}
-		by, taken := e.over(name, &p.svc.claims[p.claim])
 		if !taken {
-			e.put(estateOf(k), name, 1)
+			if o == nil {
+				e.put(k, name, 0)
+				o = e.get(k)
+			}
+			e.enter(k, o, c)
 			continue
 		}
 		t.kind, t.by = refused, by
-		if b.policy.allows(name, k) {
+		if b.policy.allows(name, c.spotKey) {
 			t.kind = guest
 		}
 		e.wait(by, name)

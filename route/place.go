@@ -79,7 +79,7 @@ func (b *Builder) resolve(k spotKey, s *spot) (routes []*Route, hits []int32) {
 	lots := make([]lot, len(s.claims))
 	for i, st := range s.claims {
 		c := st.claim
-		lots[i] = lot{st.svc, c.place, c.path, c.options, c.options.Condition, once(c.targets)}
+		lots[i] = lot{st.svc, c.place, c.path, c.options, c.options.Condition, b.once(c.targets)}
 	}
 	if commands := b.over.about(b, k, s); len(commands) > 0 {
 		lots, hits = b.replay(lots, commands)
@@ -97,7 +97,7 @@ func (b *Builder) resolve(k spotKey, s *spot) (routes []*Route, hits []int32) {
 
 // once leaves out what Fabio has once: a target of the same service, address,
 // protocol, weight and tags. Of two the one that is ready counts.
-func once(targets []entry) []entry {
+func (b *Builder) once(targets []entry) []entry {
 	if len(targets) < 2 {
 		return targets
 	}
@@ -108,16 +108,16 @@ func once(targets []entry) []entry {
 			byAddr[e.target.Addr] = i
 			continue
 		}
-		if e.target.same(targets[k].target) {
-			return dropTwice(targets)
+		if b.same(e.target, targets[k].target) {
+			return b.dropTwice(targets)
 		}
 	}
 	return targets
 }
 
-func dropTwice(targets []entry) (out []entry) {
+func (b *Builder) dropTwice(targets []entry) (out []entry) {
 	for _, e := range targets {
-		i := slices.IndexFunc(out, func(x entry) bool { return x.target.same(e.target) })
+		i := slices.IndexFunc(out, func(x entry) bool { return b.same(x.target, e.target) })
 		switch {
 		case i < 0:
 			out = append(out, e)
@@ -128,10 +128,21 @@ func dropTwice(targets []entry) (out []entry) {
 	return out
 }
 
-// same is Fabio's equality of targets: it ignores the other options.
-func (t *Target) same(u *Target) bool {
+// same is Fabio's equality of targets: it ignores the other options, and the
+// tags that are routes.
+func (b *Builder) same(t, u *Target) bool {
 	return t.Service == u.Service && t.Addr == u.Addr && t.Weight == u.Weight && t.Options.Proto == u.Options.Proto &&
-		slices.Equal(t.Tags, u.Tags)
+		(slices.Equal(t.Tags, u.Tags) || slices.Equal(plainTags(t.Tags, b.prefix()), plainTags(u.Tags, b.prefix())))
+}
+
+// plainTags returns the tags that are no routes.
+func plainTags(all []string, prefix string) (tags []string) {
+	for _, tag := range all {
+		if !strings.HasPrefix(strings.TrimSpace(tag), prefix) {
+			tags = append(tags, tag)
+		}
+	}
+	return tags
 }
 
 // route makes the route of what services have in one place.

@@ -60,14 +60,7 @@ func (t *Table) Print(w io.Writer) error {
 }
 
 // otherTags returns the tags of a target that are no routes.
-func (t *Table) otherTags(target *Target) (tags []string) {
-	for _, tag := range target.Tags {
-		if !strings.HasPrefix(strings.TrimSpace(tag), t.prefix) {
-			tags = append(tags, tag)
-		}
-	}
-	return tags
-}
+func (t *Table) otherTags(target *Target) []string { return plainTags(target.Tags, t.prefix) }
 
 // printable replaces what would steer a terminal: registrants write names.
 func printable(s string) string {
