@@ -168,7 +168,7 @@ var optionCases = []struct {
 		{header: map[string]string{"X-Forwarded-For": "198.51.100.1"}, want: expect{status: 200}},
 	}},
 	{option: "auth", tags: []string{"HOST/ auth=staff", "HOST/unknown auth=nobody"}, probes: []probe{
-		{want: expect{status: 401, answer: map[string]string{"Www-Authenticate": `Basic realm="Staff"`}}},
+		{want: expect{status: 401, answer: map[string]string{"Www-Authenticate": `Basic realm="Staff", charset="UTF-8"`}}},
 		{header: map[string]string{"Authorization": "Basic YW5uYTpzZWNyZXQ="}, want: expect{status: 200}},
 		{header: map[string]string{"Authorization": "Basic YW5uYTp3cm9uZw=="}, want: expect{status: 401}},
 		{uri: "/unknown", header: map[string]string{"Authorization": "Basic YW5uYTpzZWNyZXQ="}, want: expect{status: 401}},
