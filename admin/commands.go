@@ -1,44 +1,40 @@
 package admin
 
 import (
-	"fmt"
+	"bytes"
 	"io"
+	"strings"
 
 	"serin/route"
 )
 
-// WriteCommands writes the routes of a table as route commands, which build the
-// same table where nothing else is known: a line per instance in matching
-// order, of one service unless that is "". What Consul lets have no requests is
-// a comment.
-func WriteCommands(w io.Writer, t *route.Table, tagPrefix, service string) {
-	for rt := range t.Routes() {
-		for _, p := range rt.Parts {
-			if service != "" && p.Service != service {
-				continue
-			}
-			for a := range p.Arms {
-				for _, target := range p.Arms[a].Ready {
-					fmt.Fprintln(w, commandOf(rt, target, tagPrefix))
-				}
-				for _, target := range p.Arms[a].Critical {
-					fmt.Fprintf(w, "# critical: %s\n", commandOf(rt, target, tagPrefix))
-				}
-			}
+// writeCommands writes the routes of a table as route commands (see
+// [route.Table.PrintCommands]), of one service unless that is "".
+func writeCommands(w io.Writer, t *route.Table, service string) error {
+	var all bytes.Buffer
+	if err := t.PrintCommands(&all); err != nil {
+		return err
+	}
+	if service == "" {
+		_, err := w.Write(all.Bytes())
+		return err
+	}
+	var out strings.Builder
+	note := "" // about the commands that follow
+	for line := range strings.Lines(all.String()) {
+		_, command, ok := strings.Cut(line, "route add ")
+		if !ok {
+			_, command, ok = strings.Cut(line, "# no target: ")
+		}
+		name, _, _ := strings.Cut(command, " ")
+		switch {
+		case !ok:
+			note = line
+		case name == service:
+			out.WriteString(note + line)
+			note = ""
 		}
 	}
-}
-
-func commandOf(r *route.Route, t *route.Target, tagPrefix string) string {
-	o := *t.Options
-	o.Redirect = nil
-	dst, _ := fabioForm(&route.Target{Addr: t.Addr, Options: &o})
-	c := route.Command{
-		Op: route.RouteAdd, Service: t.Service, Rule: route.Rule{Host: r.Host, Path: r.Path, Options: *t.Options},
-		Dst: dst, Addr: t.Addr, Weight: t.Weight,
-	}
-	if tags := otherTags(t, tagPrefix); len(tags) > 0 {
-		c.Tags = tags
-	}
-	return c.String()
+	_, err := io.WriteString(w, out.String())
+	return err
 }

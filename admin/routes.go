@@ -3,8 +3,9 @@ package admin
 import (
 	"bytes"
 	"cmp"
+	"fmt"
+	"io"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"serin/route"
@@ -113,24 +114,37 @@ func otherTags(t *route.Target, tagPrefix string) []string {
 
 func (s *Server) routes(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	service := q.Get("service")
-	switch format := q.Get("format"); format {
-	case "":
-	case "targets":
-		answer(w, RouteTargets(s.table(), s.tagPrefix(), service))
-		return
-	case "commands":
-		var b bytes.Buffer
-		WriteCommands(&b, s.table(), s.tagPrefix(), service)
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = w.Write(b.Bytes())
-		return
-	default:
-		fail(w, http.StatusBadRequest, "no format "+strconv.Quote(format)+" of routes is known", "?format=commands, ?format=targets, or none")
+	var b bytes.Buffer
+	if err := WriteRoutes(&b, s.table(), s.tagPrefix(), q.Get("service"), q.Get("format")); err != nil {
+		fail(w, http.StatusBadRequest, err.Error(), "?format=commands, ?format=targets, or none")
 		return
 	}
+	kind := "application/json"
+	if q.Get("format") == "commands" {
+		kind = "text/plain; charset=utf-8"
+	}
+	w.Header().Set("Content-Type", kind)
+	_, _ = w.Write(b.Bytes()) // the client went away, or the connection says so itself
+}
+
+// WriteRoutes writes the routes of a table, of one service unless that is "",
+// in a format: "" is a list of Route in JSON, "targets" one of RouteTarget, and
+// "commands" route commands. Others are an error.
+func WriteRoutes(w io.Writer, t *route.Table, tagPrefix, service, format string) error {
+	switch format {
+	case "":
+		return encode(w, viewRoutes(t, service))
+	case "targets":
+		return encode(w, RouteTargets(t, tagPrefix, service))
+	case "commands":
+		return writeCommands(w, t, service)
+	}
+	return fmt.Errorf("no format %q of routes is known", format)
+}
+
+func viewRoutes(t *route.Table, service string) []Route {
 	out := []Route{}
-	for rt := range s.tableRoutes() {
+	for rt := range t.Routes() {
 		view := Route{Host: rt.Host, Path: rt.Path, Parts: []Part{}}
 		for _, p := range rt.Parts {
 			if service == "" || p.Service == service {
@@ -141,7 +155,7 @@ func (s *Server) routes(w http.ResponseWriter, r *http.Request) {
 			out = append(out, view)
 		}
 	}
-	answer(w, out)
+	return out
 }
 
 // tableRoutes yields the routes of the table in use.

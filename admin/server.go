@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"html/template"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -189,10 +190,15 @@ func answer(w http.ResponseWriter, v any) {
 
 func write(w http.ResponseWriter, status int, v any) {
 	w.WriteHeader(status)
+	_ = encode(w, v) // the client went away, or the connection says so itself
+}
+
+// encode writes v as every answer in JSON is written.
+func encode(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	_ = enc.Encode(v) // the client went away, or the connection says so itself
+	return enc.Encode(v)
 }
 
 func plain(w http.ResponseWriter, status int, text string) {

@@ -114,7 +114,12 @@ func Explain(in ExplainInput) Explanation {
 	if live == nil {
 		live = calm{}
 	}
-	d := Decide(in.Table, in.Settings, onlooker{live}, nil, in.Request, in.Draw)
+	var gate Gate
+	if in.Gate != nil {
+		gate = onlookerGate{in.Gate}
+	}
+	d := Decide(in.Table, in.Settings, onlooker{live}, gate, in.Request, in.Draw)
+	defer d.Leave()
 	e := Explanation{Status: 200, Weights: []ExplainedWeight{}, Problems: []ExplainedProblem{}}
 	if a := d.Answer; a != nil {
 		e.Status, e.Location, e.RetryAfter, e.Answer, e.Why = a.Status, a.Location, a.RetryAfter, a.Body, a.Body

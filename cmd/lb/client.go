@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -56,11 +57,20 @@ func dialable(addr string) string {
 
 // do sends a GET and returns the status and the body.
 func (b *adminAPI) do(ctx context.Context, path string) (int, []byte, error) {
+	return b.send(ctx, http.MethodGet, path, nil)
+}
+
+// send sends a request, with a body of JSON unless that is nil, and returns the
+// status and the body of the answer.
+func (b *adminAPI) send(ctx context.Context, method, path string, json []byte) (int, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.addr+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+b.addr+path, bytes.NewReader(json))
 	if err != nil {
 		return 0, nil, fail(exitUsage, fmt.Errorf("%q is no address: %w", b.addr, err), "--addr wants host:port")
+	}
+	if json != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	req.Header.Set("Accept", "application/json, text/plain;q=0.5")
 	if b.token != "" {
@@ -85,24 +95,35 @@ func (b *adminAPI) do(ctx context.Context, path string) (int, []byte, error) {
 // get reads path into v.
 func (b *adminAPI) get(ctx context.Context, path string, v any) error {
 	status, body, err := b.do(ctx, path)
+	if err == nil {
+		err = b.refusal(path, status, body)
+	}
 	if err != nil {
 		return err
-	}
-	if status != http.StatusOK {
-		var p admin.Problem
-		if json.Unmarshal(body, &p) != nil || p.Detail == "" {
-			return fail(exitFailed, fmt.Errorf("%s at %s answers %d", path, b.addr, status), "is that the admin listener of lb?")
-		}
-		code := exitFailed
-		if status == http.StatusNotFound {
-			code = exitNotFound
-		}
-		return fail(code, errors.New(p.Detail), p.Hint)
 	}
 	if err := json.Unmarshal(body, v); err != nil {
 		return fail(exitFailed, fmt.Errorf("%s at %s: %w", path, b.addr, err), "is that the admin listener of lb, and of this version?")
 	}
 	return nil
+}
+
+// refusal returns what an answer other than 200 says; nil for 200.
+func (b *adminAPI) refusal(path string, status int, body []byte) error {
+	if status == http.StatusOK {
+		return nil
+	}
+	var p admin.Problem
+	if json.Unmarshal(body, &p) != nil || p.Detail == "" {
+		return fail(exitFailed, fmt.Errorf("%s at %s answers %d", path, b.addr, status), "is that the admin listener of lb, and of this version?")
+	}
+	code := exitFailed
+	switch status {
+	case http.StatusNotFound:
+		code = exitNotFound
+	case http.StatusBadRequest:
+		code = exitUsage
+	}
+	return fail(code, errors.New(p.Detail), p.Hint)
 }
 
 // canary returns what is in force for a service, or for all others ("").

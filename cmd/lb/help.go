@@ -55,7 +55,7 @@ func help(cmd *cobra.Command, _ []string) {
 	for _, g := range groups {
 		shown := false
 		for _, o := range options {
-			if o.group != g || cmd.LocalFlags().Lookup(o.key) == nil {
+			if f := cmd.LocalFlags().Lookup(o.key); o.group != g || f == nil || f.Hidden {
 				continue
 			}
 			if !shown {

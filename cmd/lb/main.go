@@ -58,7 +58,7 @@ func (a *app) root() *cobra.Command {
 		&cobra.Group{ID: "canary", Title: "Canary:"}, &cobra.Group{ID: "tools", Title: "Tools:"})
 	run := a.runCommand("run")
 	root.RunE = a.runner(root)
-	root.AddCommand(run, a.devCommand(), a.routesCommand(), a.healthCommand(), a.canaryCommand(),
+	root.AddCommand(run, a.devCommand(), a.routesCommand(), a.explainCommand(), a.healthCommand(), a.canaryCommand(),
 		a.validateCommand(), a.configCommand(), a.versionCommand(), exitCodesTopic())
 	root.SetHelpCommandGroupID("tools")
 	root.SetCompletionCommandGroupID("tools")

@@ -74,6 +74,10 @@ func (b *balancer) warnings() (out []string) {
 			out = append(out, w)
 		}
 	}
+	if w := b.ownership.warning(); w != "" {
+		out = append(out, w)
+	}
+	out = append(out, b.auth.Problems()...)
 	return append(append(out, b.canaries.Problems()...), emptyArms(b.loop.Table())...)
 }
 
@@ -119,6 +123,7 @@ func (b *balancer) adminServer(metrics prometheus.Gatherer) *admin.Server {
 	return &admin.Server{
 		Table:     b.loop.Table,
 		Upstreams: b.core.Upstreams.Snapshot,
+		Core:      b.core,
 		Canary:    b.canaries,
 		Overrides: b.overrides,
 		ReadOnly:  b.cfg.UI.Access == "ro",
