@@ -2,8 +2,6 @@ package canary
 
 import (
 	"maps"
-	"net/netip"
-	"regexp"
 	"regexp/syntax"
 	"slices"
 	"strings"
@@ -74,24 +72,10 @@ func (p *parser) method(n node) string {
 }
 
 func (p *parser) cidr(n node) string {
-	if _, err := parsePrefix(n.text); err != nil {
+	if _, err := route.ParseNetwork(n.text); err != nil {
 		p.fail(n, "write 10.0.0.0/8, 2001:db8::/32 or one address", `%s "%s" is not a network`, n.path, short(n.text))
 	}
 	return n.text
-}
-
-// parsePrefix reads a network or a single address. Bits behind the mask are
-// dropped, and an IPv4 network that is written as IPv6 becomes IPv4.
-func parsePrefix(s string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
-		a = a.Unmap()
-		return netip.PrefixFrom(a, a.BitLen()), nil
-	}
-	pre, err := netip.ParsePrefix(s)
-	if err == nil && pre.Addr().Is4In6() && pre.Bits() >= 96 {
-		pre = netip.PrefixFrom(pre.Addr().Unmap(), pre.Bits()-96)
-	}
-	return pre.Masked(), err
 }
 
 // Bounds of regular expressions: without them a document of 64 KiB could ask
@@ -114,38 +98,13 @@ func (p *parser) pattern(n node, want string) string {
 			p.fail(n, "", `%s "%s" is not a regular expression: %s`, n.path, short(s), short(strings.TrimPrefix(err.Error(), "error parsing regexp: ")))
 			return s
 		}
-		if p.re += regexpSize(re); p.re > maxRegexpSize {
+		if p.re += route.RegexpCost(re); p.re > maxRegexpSize {
 			p.fail(n, "use fewer repetitions and classes", "%s makes the regular expressions of the document too large", n.path)
 		}
 	case !strings.HasPrefix(s, "~") && star >= 0 && star < len(s)-1:
 		p.fail(n, `write a regular expression: "~^a.*b$"`, `%s "%s": "*" is understood at the end only`, n.path, short(s))
 	}
 	return s
-}
-
-// regexpSize estimates the size of the compiled program.
-func regexpSize(re *syntax.Regexp) int {
-	size := 1 + len(re.Rune)
-	for _, sub := range re.Sub {
-		size += regexpSize(sub)
-	}
-	if re.Op == syntax.OpRepeat {
-		size *= max(re.Min, re.Max, 1)
-	}
-	return size
-}
-
-func parsePattern(s string) (route.Pattern, error) {
-	switch {
-	case strings.HasPrefix(s, "~"):
-		re, err := regexp.Compile(s[1:])
-		return route.Pattern{Kind: route.Regexp, Text: s[1:], RE: re}, err
-	case s == "*":
-		return route.Pattern{Kind: route.Present}, nil
-	case strings.HasSuffix(s, "*"):
-		return route.Pattern{Kind: route.Prefix, Text: s[:len(s)-1]}, nil
-	}
-	return route.Pattern{Kind: route.Exact, Text: s}, nil
 }
 
 func (r Rule) compile() route.MatchRule {
@@ -162,7 +121,7 @@ func (r Rule) compile() route.MatchRule {
 		m.Path = new(mustPattern(r.Path))
 	}
 	for _, c := range r.CIDR {
-		prefix, err := parsePrefix(c)
+		prefix, err := route.ParseNetwork(c)
 		if err != nil {
 			panic("BUG: Parse let a network pass that cannot be read: " + c)
 		}
@@ -179,7 +138,7 @@ func fieldMatches(m map[string]string) (out []route.FieldMatch) {
 }
 
 func mustPattern(s string) route.Pattern {
-	p, err := parsePattern(s)
+	p, err := route.ParsePattern(s)
 	if err != nil {
 		panic("BUG: Parse let a pattern pass that cannot be read: " + s)
 	}
