@@ -259,24 +259,3 @@ func TestPrintIsPrintable(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
-
-func BenchmarkBuild(b *testing.B) {
-	rules, _ := manyPaths(50000)
-	snapshot := tableOf(rules...).Snapshot()
-	b.Run("routes=50000/from_nothing", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			new(Builder).Build(Inputs{Snapshot: snapshot, Splits: Splits{}})
-		}
-	})
-	b.Run("routes=50000/one_service_changed", func(b *testing.B) {
-		b.ReportAllocs()
-		var builder Builder
-		builder.Build(Inputs{Snapshot: snapshot, Splits: Splits{}})
-		svc := *snapshot.Service("s000042")
-		for b.Loop() {
-			svc := svc
-			builder.Build(Inputs{Snapshot: snapshot.With(&svc), Splits: Splits{}})
-		}
-	})
-}
