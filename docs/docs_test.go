@@ -471,14 +471,22 @@ func TestAccessLogFields(t *testing.T) {
 		UserAgent: "u", Referer: "r", RequestID: "i",
 		Service: "web", Target: &route.Target{Addr: "10.0.0.2:80", ID: "web-1"}, Status: 502,
 		Class: proxy.Reset, FirstClass: proxy.Timeout, Attempts: 2, Panic: true, Err: errors.New("e"),
+		Reason: proxy.ReasonRedirect,
 	})
 	if err := json.Unmarshal(line, &fields); err != nil {
 		t.Fatal(err)
 	}
 	var onPage []string
 	classes := ""
+	var inTemplates []string
 	for _, r := range rows(section(t, page(t, "OPERATIONS.md"), "Access log")) {
-		onPage = append(onPage, quoted(r[0])...)
+		for _, field := range quoted(r[0]) {
+			if name, ok := strings.CutPrefix(field, "$"); ok {
+				inTemplates = append(inTemplates, name)
+			} else {
+				onPage = append(onPage, field)
+			}
+		}
 		if r[0] == "`class`" {
 			classes = r[1]
 		}
@@ -489,6 +497,11 @@ func TestAccessLogFields(t *testing.T) {
 		inCode = append(inCode, c.String())
 	}
 	compare(t, "class", quoted(classes), inCode)
+	compare(t, "field of templates", inTemplates, append(proxy.LogFields(), "header.NAME"))
+
+	_, reasons, _ := strings.Cut(section(t, page(t, "OPERATIONS.md"), "Metrics"), "Reasons of `lb_answers_total`: ")
+	reasons, _, _ = strings.Cut(reasons, "\n\n")
+	compare(t, "reason", quoted(reasons), proxy.AnswerReasons())
 }
 
 func TestWhy(t *testing.T) {

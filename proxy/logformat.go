@@ -311,6 +311,10 @@ var logFields = map[string]func(b []byte, o *Outcome) []byte{
 	},
 }
 
+// LogFields returns the names of the fields of templates, without their "$" and
+// but for header.NAME, in order.
+func LogFields() []string { return slices.Sorted(maps.Keys(logFields)) }
+
 // appendField appends a value that may be empty.
 func appendField(b []byte, s string) []byte {
 	if s == "" {
@@ -362,7 +366,7 @@ func upstreamScheme(t *route.Target) string {
 // nearestField returns a hint when name is close to a known field.
 func nearestField(name string) string {
 	best, least := "", max(2, len(name)/4)+1
-	for _, known := range slices.Sorted(maps.Keys(logFields)) {
+	for _, known := range LogFields() {
 		if d := editDistance(name, known); d < least {
 			best, least = known, d
 		}

@@ -11,6 +11,9 @@ const (
 	answeredFailure    = len(reasonNames) + 1 // something of ours was: stopping, out of descriptors, a panic
 )
 
+// AnswerReasons returns the label values of lb_answers_total.
+func AnswerReasons() []string { return answerReasons[1:] }
+
 var codeClasses = [...]string{"other", "1xx", "2xx", "3xx", "4xx", "5xx"}
 
 // answerReason says why Serin answered o itself, as an index of answerReasons;
