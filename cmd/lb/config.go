@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"serin/metrics"
 	"serin/proxy"
 	"serin/proxy/nethttp"
 	"serin/registry"
@@ -228,6 +229,14 @@ func (c Config) builder() (b route.Builder, err error) {
 	return b, nil
 }
 
+// sinks are where metrics are sent.
+func (m Metrics) sinks() ([]metrics.Sink, error) {
+	return metrics.Config{
+		Targets: m.Target, Prefix: m.Prefix, Names: m.Names,
+		StatsD: m.StatsD, DogStatsD: m.DogStatsD, Graphite: m.Graphite,
+	}.Sinks()
+}
+
 // compression returns nil where nothing is to be compressed.
 func (g Gzip) compression() (*nethttp.Compression, error) {
 	if g.ContentType == "" {
@@ -277,6 +286,12 @@ func (c Config) Validate() (errs []error) {
 	}
 	if _, err := route.ParseAddresses(c.Registry.Targets.Allow); err != nil {
 		bad("registry.targets.allow", strings.Join(c.Registry.Targets.Allow, ","), err.Error())
+	}
+	if _, err := c.Metrics.sinks(); err != nil {
+		bad("metrics.target", strings.Join(c.Metrics.Target, ","), err.Error())
+	}
+	if c.Metrics.Interval <= 0 {
+		bad("metrics.interval", c.Metrics.Interval.String(), "want a time above 0")
 	}
 	var format proxy.LogFormat
 	if err := format.UnmarshalText([]byte(c.Log.AccessFormat)); err != nil {

@@ -20,6 +20,7 @@ import (
 	"serin/admin"
 	"serin/canary"
 	"serin/control"
+	"serin/metrics"
 	"serin/proxy"
 	"serin/proxy/nethttp"
 	"serin/registry"
@@ -53,6 +54,7 @@ type balancer struct {
 	page    atomic.Pointer[[]byte] // see noRoute
 	engine  *nethttp.Server
 	metrics *proxy.Metrics
+	flusher *metrics.Flusher
 	access  *proxy.AccessLog // nil without log.access.target
 	logFile *logFile         // nil unless log.access.target is a file
 	admin   *admin.Server
@@ -147,6 +149,11 @@ func assembleOn(open listeners, cfg Config, out io.Writer, log hclog.Logger) (_ 
 	if err := b.dataPlane(reg, out); err != nil {
 		return nil, err
 	}
+	sinks, err := cfg.Metrics.sinks()
+	if err != nil {
+		return nil, fail(exitUsage, err, "")
+	}
+	b.flusher = metrics.NewFlusher(reg, sinks, cfg.Metrics.Interval, log.Named("metrics"))
 	b.restore()
 	b.admin = b.adminServer(reg)
 	return b, nil
@@ -313,6 +320,7 @@ func (b *balancer) serve(ctx context.Context) error {
 	g.Go(func() error { return b.shareSecret(plane) })
 	g.Go(func() error { return b.hangups(plane) })
 	g.Go(func() error { return b.auth.Run(plane) })
+	g.Go(func() error { return b.flusher.Run(plane) })
 	g.Go(func() error { return b.ownership.Run(plane) })
 	if b.access != nil {
 		g.Go(func() error { return b.access.Run(plane) })
