@@ -59,7 +59,7 @@ func (a *app) root() *cobra.Command {
 	run := a.runCommand("run")
 	root.RunE = a.runner(root)
 	root.AddCommand(run, a.devCommand(), a.routesCommand(), a.explainCommand(), a.healthCommand(), a.canaryCommand(),
-		a.validateCommand(), a.configCommand(), a.versionCommand(), exitCodesTopic())
+		a.overridesCommand(), a.importCommand(), a.validateCommand(), a.configCommand(), a.versionCommand(), exitCodesTopic())
 	root.SetHelpCommandGroupID("tools")
 	root.SetCompletionCommandGroupID("tools")
 	root.SetHelpFunc(help)
