@@ -55,6 +55,9 @@ bench: build ## CPU per request against nginx and HAProxy, and the Go benchmarks
 	$(GO) run ./e2e/bench $(ARGS)
 	$(GO) test -run '^$$' -bench . -benchmem ./route ./proxy/...
 
+bench-follow: consul ## how soon a change in Consul reaches the traffic, at 10, 2,000 and 10,000 services (about an hour; not in CI); see docs/BENCHMARKS.md
+	CONSUL_BIN=$(abspath $(CONSUL)) $(GO) run ./e2e/benchfollow $(ARGS)
+
 consul: $(CONSUL) ## build the pinned Consul once (about 8 minutes where nothing is cached)
 
 bin/consul: tools/consul/go.mod
@@ -100,4 +103,4 @@ maintenance-off: ## put back what is out
 clean: ## remove what was built, but Consul
 	rm -rf dist bin/lb bin/demo-service
 
-.PHONY: help build dev test test-full check format unit e2e fuzz bench consul images tools-image up down maintenance-on maintenance-off clean dist/image
+.PHONY: help build dev test test-full check format unit e2e fuzz bench bench-follow consul images tools-image up down maintenance-on maintenance-off clean dist/image

@@ -55,7 +55,7 @@ type lanes struct {
 }
 
 // take returns a lane with room for one more stream: the first one, so that few
-// connections are open. give returns what was taken.
+// connections are open.
 func (l *lanes) take() *lane {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -70,12 +70,17 @@ func (l *lanes) take() *lane {
 	return lane
 }
 
-func (l *lanes) give(lane *lane) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if lane.streams--; lane.streams == 0 {
-		closeIdle(lane.via)
-	}
+// give returns a lane whose stream ended while it may have been waiting for so
+// long: the agent goes on with a query that is cancelled until its wait is over,
+// and lets new ones stand in line when it has 250 of a connection in hand.
+func (l *lanes) give(lane *lane, waiting time.Duration) {
+	time.AfterFunc(waiting+waiting/16, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if lane.streams--; lane.streams == 0 {
+			closeIdle(lane.via)
+		}
+	})
 }
 
 // used counts the lanes that carry a stream.

@@ -246,7 +246,9 @@ func (l *loop) startStream(f *follow) {
 		var lane *lane
 		if l.w.client.http2.Load() {
 			lane = l.w.client.lanes.take()
-			defer l.w.client.lanes.give(lane)
+			defer func() {
+				l.w.client.lanes.give(lane, streamWait(int(l.following.Load()), l.w.cfg.Wait))
+			}()
 		}
 		l.serviceQuery(f, lane).run(ctx)
 	})

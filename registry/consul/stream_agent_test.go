@@ -2,6 +2,7 @@ package consul
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -156,5 +157,67 @@ func TestStreamsSurviveRestart(t *testing.T) {
 	}
 	if after := w.snap.Load(); after.Service("many-007") != before.Service("many-007") {
 		t.Error("many-007 did not change, but its pointer did")
+	}
+}
+
+// After many changes in quick succession everything is as the last ones left it.
+func TestStormWithRealAgent(t *testing.T) {
+	const pool, changes = 60, 250
+	for _, mode := range []Mode{Streams, Bell} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			a := startAgent(t, agent.Config{TLS: mode == Streams})
+			raw := a.api("")
+			c := a.client("")
+			if mode == Streams {
+				c = a.tlsClient()
+			}
+			fill(t, raw, pool)
+			registerOurselves(t, c)
+			w := watch(t, c, WatchConfig{})
+			want := map[string]string{}
+			tick := time.NewTicker(10 * time.Millisecond)
+			defer tick.Stop()
+			random := rand.New(rand.NewPCG(1, 2))
+			for range changes {
+				i := random.IntN(pool)
+				many, fresh := fmt.Sprintf("many-%03d", i), fmt.Sprintf("fresh-%03d", i)
+				switch random.IntN(5) {
+				case 0:
+					register(t, raw, many, many+"-2", "node-0", 9, api.HealthPassing)
+					want[many] = many + "-0," + many + "-1," + many + "-2"
+				case 1:
+					register(t, raw, many, many+"-2", "node-0", 9, api.HealthCritical)
+					want[many] = many + "-0," + many + "-1"
+				case 2:
+					deregister(t, raw, many+"-2", "node-0")
+					want[many] = many + "-0," + many + "-1"
+				case 3:
+					register(t, raw, fresh, fresh+"-0", "node-1", 9, api.HealthPassing)
+					want[fresh] = fresh + "-0"
+				case 4:
+					deregister(t, raw, fresh+"-0", "node-1")
+					want[fresh] = "gone"
+				}
+				<-tick.C
+			}
+			wrong := ""
+			right := func() bool {
+				for service, ready := range want {
+					if got := w.ready(service); got != ready {
+						wrong = fmt.Sprintf("%s is %q, want %q; %+v", service, got, ready, w.Status())
+						return false
+					}
+				}
+				return true
+			}
+			t.Cleanup(func() {
+				if t.Failed() {
+					t.Log(wrong)
+				}
+			})
+			took := eventually(t, 5*time.Second, "all is right", right)
+			t.Logf("all is right after %v", took.Round(time.Millisecond))
+		})
 	}
 }
