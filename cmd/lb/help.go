@@ -47,7 +47,7 @@ func help(cmd *cobra.Command, _ []string) {
 		}
 		kind, doc := pflag.UnquoteUsage(f)
 		def := f.DefValue
-		if def == "false" || def == "0s" {
+		if def == "false" || def == "0s" || def == "[]" {
 			def = ""
 		}
 		flagHelp(w, f.Name, kind, doc, def, "")
