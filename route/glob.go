@@ -415,9 +415,12 @@ func (g *globs[V]) next(c *globCursor[V], t text, s string) *globEntry[V] {
 			c.done = true
 			return nil
 		}
-		c.deepest = len(l.key)
-		t.n = c.deepest
-		c.in = g.shortest(t, 0)
+		c.in, c.deepest = l, len(l.key)
+		if t.n = c.deepest - 1; t.n >= 0 {
+			if l := g.shortest(t, 0); l != nil {
+				c.in = l
+			}
+		}
 	}
 	whole := t
 	whole.n = len(t.s)

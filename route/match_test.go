@@ -2,6 +2,7 @@ package route
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"serin/registry"
@@ -46,39 +47,108 @@ func TestNilTable(t *testing.T) {
 }
 
 func BenchmarkMatch(b *testing.B) {
-	bench := func(name string, table *Table, hosts, paths []string) {
+	bench := func(name string, x *index, hosts, paths []string, found bool) {
 		b.Run(name, func(b *testing.B) {
+			table := &Table{table{index: x}}
 			b.ReportAllocs()
 			i := 0
 			for b.Loop() {
-				if table.Match(hosts[i%len(hosts)], paths[i%len(paths)], false) == nil {
-					b.Fatal("no route")
+				if r := table.Match(hosts[i%len(hosts)], paths[i%len(paths)], false); (r != nil) != found {
+					b.Fatal(r)
 				}
 				i += 7919
 			}
 		})
 	}
+	thing := []string{"/api/v1/things/42"}
 	for _, n := range []int{1, 1000, 10000} {
-		var rules []Rule
-		var hosts, wild []string
+		var routes []*Route
+		var hosts, wild, nobody []string
 		for i := range n {
 			hosts = append(hosts, fmt.Sprintf("service-%d.example.com", i))
 			wild = append(wild, fmt.Sprintf("www.tenant-%d.example.com", i))
-			rules = append(rules, Rule{Host: hosts[i], Path: "/"}, Rule{Host: fmt.Sprintf("*.tenant-%d.example.com", i), Path: "/"})
+			nobody = append(nobody, fmt.Sprintf("nobody-%d.example.com", i))
+			routes = append(routes, newTestRoute(hosts[i], "/"), newTestRoute(fmt.Sprintf("*.tenant-%d.example.com", i), "/"))
 		}
-		table := tableOf(rules...)
-		bench(fmt.Sprintf("hosts=%d", n), table, hosts, []string{"/api/v1/things/42"})
-		bench(fmt.Sprintf("wildcards=%d", n), table, wild, []string{"/api/v1/things/42"})
+		x := indexOf(PrefixMatcher, routes)
+		bench(fmt.Sprintf("hosts=%d", n), x, hosts, thing, true)
+		bench(fmt.Sprintf("hosts=%d/wildcard", n), x, wild, thing, true)
+		bench(fmt.Sprintf("hosts=%d/none", n), x, nobody, thing, false)
 	}
-	rules, paths := manyPaths(50000)
-	bench("paths=50000", tableOf(rules...), []string{"www.example.com"}, paths)
+	for _, m := range []struct {
+		name string
+		Matcher
+		end string
+	}{{"prefix", PrefixMatcher, ""}, {"iprefix", IPrefixMatcher, ""}, {"glob", GlobMatcher, "/*"}} {
+		var routes []*Route
+		var paths, others []string
+		for i := range 50000 {
+			p := fmt.Sprintf("/team-%d/service-%d/v%d", i%50, i, i%3)
+			r := newTestRoute("www.example.com", p+m.end)
+			routes = append(routes, r)
+			paths = append(paths, p+"/things/42")
+			others = append(others, fmt.Sprintf("/team-%d/other-%d/v%d/things/42", i%50, i, i%3))
+		}
+		x := indexOf(m.Matcher, routes)
+		bench("paths=50000/"+m.name, x, []string{"www.example.com"}, paths, true)
+		bench("paths=50000/"+m.name+"/none", x, []string{"www.example.com"}, others, false)
+	}
+	var routes []*Route
+	var hosts []string
+	paths := []string{"/api/v1/things/42", "/api/v2/things/42", "/static/app.js", "/admin/users", "/"}
+	for i := range 10000 {
+		hosts = append(hosts, fmt.Sprintf("service-%d.example.com", i))
+		for _, p := range []string{"/api/v1/", "/api/v2/", "/static/", "/admin", "/"} {
+			routes = append(routes, newTestRoute(hosts[i], p))
+		}
+	}
+	bench("hosts=10000/paths=5", indexOf(PrefixMatcher, routes), hosts, paths, true)
 }
 
-func manyPaths(n int) (rules []Rule, paths []string) {
-	for i := range n {
-		p := fmt.Sprintf("/team-%d/service-%d/v%d", i%50, i, i%3)
-		rules = append(rules, Rule{Host: "www.example.com", Path: p})
-		paths = append(paths, p+"/things/42")
+func newTestRoute(host, path string) *Route { return &Route{Host: host, Path: path, key: path} }
+
+// BenchmarkIndexEdit changes one route of 50,000: of a host of its own, and of
+// a host that has them all.
+func BenchmarkIndexEdit(b *testing.B) {
+	for name, at := range map[string]func(i int) (host, path string){
+		"hosts=50000": func(i int) (string, string) { return fmt.Sprintf("service-%d.example.com", i), "/" },
+		"paths=50000": func(i int) (string, string) { return "www.example.com", fmt.Sprintf("/service-%d/", i) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			var routes []*Route
+			for i := range 50000 {
+				routes = append(routes, newTestRoute(at(i)))
+			}
+			x := indexOf(PrefixMatcher, routes)
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				r := routes[i%len(routes)]
+				e := x.edit()
+				e.setPlace(r.Host, r.key, []*Route{newTestRoute(r.Host, r.Path)})
+				x = e.done()
+				i += 7919
+			}
+		})
 	}
-	return rules, paths
+}
+
+// TestRoutesOfOnePlace is the order of routes of one host and path.
+func TestRoutesOfOnePlace(t *testing.T) {
+	get := &Condition{Methods: []string{"GET"}}
+	header := &Condition{Headers: []FieldMatch{{Name: "X-A", Pattern: Pattern{Kind: Present}}}}
+	both := &Condition{Methods: get.Methods, Headers: header.Headers}
+	routes := []*Route{{Priority: 1, When: get}, {Priority: 1}, {When: both}, {When: header}, {When: get}, {}, {Priority: -1, When: both}}
+	for i, r := range routes {
+		r.Host, r.Path, r.key = "a.test", "/x", "/x"
+		for _, other := range routes[i+1:] {
+			if compareInPlace(r, other) >= 0 || compareInPlace(other, r) <= 0 {
+				t.Errorf("%d %v is not before %d %v", r.Priority, r.When, other.Priority, other.When)
+			}
+		}
+	}
+	shuffled := []*Route{routes[5], routes[2], routes[0], routes[6], routes[3], routes[4], routes[1]}
+	if got := indexOf(PrefixMatcher, shuffled).host("a.test"); !slices.Equal(got, routes) {
+		t.Errorf("the host has %q, want %q", names(got), names(routes))
+	}
 }

@@ -53,13 +53,23 @@ type text struct {
 	back bool // the last byte of s is the first
 }
 
+// lower are the letters of ASCII in lower case, and all other bytes.
+var lower = func() (t [256]byte) {
+	for c := range t {
+		if t[c] = byte(c); 'A' <= c && c <= 'Z' {
+			t[c] += 'a' - 'A'
+		}
+	}
+	return t
+}()
+
 func (t *text) at(i int) byte {
 	if t.back {
 		i = len(t.s) - 1 - i
 	}
 	c := t.s[i]
-	if t.fold && 'A' <= c && c <= 'Z' {
-		c += 'a' - 'A'
+	if t.fold {
+		c = lower[c]
 	}
 	return c
 }
@@ -71,6 +81,15 @@ func (t *text) starts(key string) bool {
 	}
 	if !t.fold && !t.back {
 		return t.s[:len(key)] == key
+	}
+	if t.back && !t.fold {
+		s := t.s[len(t.s)-len(key):]
+		for i := range len(key) {
+			if s[len(s)-1-i] != key[i] {
+				return false
+			}
+		}
+		return true
 	}
 	for i := range len(key) {
 		if t.at(i) != key[i] {
@@ -104,8 +123,20 @@ func (t *text) hash(h uint64, from, to int) uint64 {
 		}
 		return h
 	}
-	for i := from; i < to; i++ {
-		h = h*base1 + uint64(t.at(i))
+	switch {
+	case !t.back:
+		for _, c := range []byte(t.s[from:to]) {
+			h = h*base1 + uint64(lower[c])
+		}
+	case !t.fold:
+		s := t.s[len(t.s)-to : len(t.s)-from]
+		for i := len(s) - 1; i >= 0; i-- {
+			h = h*base1 + uint64(s[i])
+		}
+	default:
+		for i := from; i < to; i++ {
+			h = h*base1 + uint64(t.at(i))
+		}
 	}
 	return h
 }
