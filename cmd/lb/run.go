@@ -10,6 +10,7 @@ import (
 	mathrand "math/rand/v2"
 	"net"
 	"os"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -235,6 +236,7 @@ func (b *balancer) dataPlane(reg prometheus.Registerer, out io.Writer) error {
 		Now:        time.Now,
 		Rand:       mathrand.Uint64,
 	}
+	b.core.Settings.Self = strconv.FormatUint(mathrand.Uint64(), 16)
 	b.engine = &nethttp.Server{Core: b.core, Log: b.log.Named("http"), AllowSkipVerify: p.TLSSkipVerify, Compress: compress, MaxConns: maxConns(openFiles())}
 	return nil
 }
