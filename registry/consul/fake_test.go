@@ -139,9 +139,12 @@ func (f *fakeConsul) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/v1/catalog/services":
 		out := map[string][]string{"consul": {}}
 		for name, entries := range f.services {
+			out[name] = []string{}
 			for _, e := range entries {
 				out[name] = append(out[name], e.Service.Tags...)
 			}
+			slices.Sort(out[name])
+			out[name] = slices.Compact(out[name])
 		}
 		json.NewEncoder(w).Encode(out)
 	case strings.HasPrefix(name, "service/"):
