@@ -341,10 +341,54 @@ func TestTagsOnThePage(t *testing.T) {
 			t.Errorf("the tag %q is refused: %s", tag, p.Error)
 		}
 	}
+	later := blocks(text, "later")
+	if len(later) != 1 {
+		t.Fatal("the page has no example of what is not carried yet")
+	}
+	for tag := range strings.Lines(later[0]) {
+		tag = strings.TrimSpace(tag)
+		problems := table([]string{tag}).Problems()
+		for _, p := range problems {
+			if !errors.Is(p.Err, route.ErrNotCarried) {
+				t.Errorf("the tag %q is refused: %s", tag, p.Error)
+			}
+		}
+		if len(problems) == 0 {
+			t.Errorf("the page says that the tag %q is not carried, but it is", tag)
+		}
+	}
 	for _, r := range rows(refused) {
 		tag := strings.Trim(r[0], "`")
 		if _, err := route.ParseTag("urlprefix-", tag); err == nil || !strings.HasSuffix(err.Error(), r[1]) {
 			t.Errorf("the tag %q\n   is refused with: %v\nthe page has: %s", tag, err, r[1])
+		}
+	}
+}
+
+func TestMetaOnThePage(t *testing.T) {
+	meta := map[string]string{}
+	for _, r := range rows(section(t, page(t, "TAGS.md"), "Meta")) {
+		meta[strings.Trim(r[0], "`")] = strings.Trim(r[1], "`")
+	}
+	if len(meta) == 0 {
+		t.Fatal("the page has no example")
+	}
+	defaults, errs := route.MetaOptions(meta)
+	for _, err := range errs {
+		t.Error(err)
+	}
+	if defaults.String() == "" {
+		t.Error("the examples say nothing")
+	}
+}
+
+// Every option has an example that is parsed.
+func TestTagExamples(t *testing.T) {
+	text := page(t, "TAGS.md")
+	examples := strings.Join(append(blocks(text, "tags"), blocks(text, "later")...), "")
+	for usage := range route.TagOptions {
+		if name, _, _ := strings.Cut(usage, "="); !strings.Contains(examples, " "+name+"=") {
+			t.Errorf("no example has the option %s", name)
 		}
 	}
 }
