@@ -156,10 +156,19 @@ func (b *Builder) parse(k tagKey, defaults Defaults) *parsedTag {
 	if err := b.checkRedirect(p.options); err != nil {
 		return &parsedTag{err: err, notes: notes}
 	}
-	for _, what := range p.options.NotCarried() {
-		p.notes = append(p.notes, notCarried(what))
-	}
+	p.notes = append(p.notes, b.doubts(p.options)...)
 	return p
+}
+
+// doubts says what options ask for that this balancer does not do.
+func (b *Builder) doubts(o *Options) (errs []error) {
+	for _, what := range o.NotCarried() {
+		errs = append(errs, notCarried(what))
+	}
+	if b.Schemes != nil && o.Auth != "" && !slices.Contains(b.Schemes, o.Auth) {
+		errs = append(errs, fmt.Errorf("auth=%s: proxy.auth has no scheme of that name, so nobody is let in", o.Auth))
+	}
+	return errs
 }
 
 // plainOptions are those of a tag that has none: most tags, and one value.

@@ -54,8 +54,8 @@ func (b *Builder) overriding(from *Overrides) *overriding {
 				o.problems = append(o.problems, c.problem(err))
 				continue
 			}
-			for _, what := range lot.options.NotCarried() {
-				o.problems = append(o.problems, c.problem(notCarried(what)))
+			for _, err := range b.doubts(lot.options) {
+				o.problems = append(o.problems, c.problem(err))
 			}
 			o.added[i] = lot
 			o.adds[c.Service] = append(o.adds[c.Service], i)

@@ -136,6 +136,9 @@ type Builder struct {
 	// unspecified ones are always denied. Allowed are the exceptions.
 	Denied  Addresses
 	Allowed Addresses
+	// Schemes are the names that auth= may have; another one is a Problem. Nil
+	// does not look.
+	Schemes []string
 
 	builder
 }

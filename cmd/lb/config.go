@@ -226,6 +226,11 @@ func (c Config) builder() (b route.Builder, err error) {
 	if b.Allowed, err = route.ParseAddresses(c.Registry.Targets.Allow); err != nil {
 		return b, fmt.Errorf("registry.targets.allow: %w", err)
 	}
+	schemes, err := proxy.ParseAuthSchemes(c.Proxy.Auth)
+	if err != nil {
+		return b, fmt.Errorf("proxy.auth: %w", err)
+	}
+	b.Schemes = append([]string{}, proxy.AuthNames(schemes)...)
 	return b, nil
 }
 
