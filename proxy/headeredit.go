@@ -18,7 +18,7 @@ func (c *Core) EditRequest(h Header, t *route.Target) Header {
 	}
 	h = maps.Clone(h)
 	dropAliases(h, t.Options.RequestHeaders)
-	c.edit(h, t.Options.RequestHeaders)
+	c.edit(h, t.Options.RequestHeaders, true)
 	return h
 }
 
@@ -38,11 +38,12 @@ func dropAliases(h Header, edits []route.HeaderEdit) {
 	}
 }
 
-// edit makes the edits in h, in their order.
-func (c *Core) edit(h Header, edits []route.HeaderEdit) {
+// edit makes the edits in h, in their order. Only what a request says of its
+// client is Serin's own; a response may say such things too.
+func (c *Core) edit(h Header, edits []route.HeaderEdit, request bool) {
 	var buf [64]byte
 	for _, e := range edits {
-		if folded := appendFold(buf[:0], e.Name); c.Headers.isOurs(folded) || isFraming(folded) || slices.Contains(hopByHop[:], e.Name) {
+		if folded := appendFold(buf[:0], e.Name); request && c.Headers.isOurs(folded) || isFraming(folded) || slices.Contains(hopByHop[:], e.Name) {
 			continue
 		}
 		switch e.Op {

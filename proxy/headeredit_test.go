@@ -67,11 +67,11 @@ func TestEditResponse(t *testing.T) {
 		Part: &route.Part{Service: "web"}, SetCookie: "lb=1",
 		Target: &route.Target{ID: "web-1", Options: &route.Options{ResponseHeaders: []route.HeaderEdit{
 			remove("Server"), set("Cache-Control", "max-age=60"), remove("Set-Cookie"), set("X-Frame-Options", "DENY"),
-			set("Content-Length", "1"), set("Connection", "close"), add("X-Lb-Service", "forged"),
+			set("X-Real-Ip", "told"), set("Content-Length", "1"), set("Connection", "close"), add("X-Lb-Service", "forged"),
 		}}},
 	}, "")
 	want := Header{
-		"Content-Length": {"2"}, "Set-Cookie": {"lb=1"}, "Cache-Control": {"no-store"}, "X-Frame-Options": {"DENY"},
+		"Content-Length": {"2"}, "Set-Cookie": {"lb=1"}, "Cache-Control": {"no-store"}, "X-Frame-Options": {"DENY"}, "X-Real-Ip": {"told"},
 		"X-Lb-Service": {"web"}, "X-Lb-Arm": {"stable"}, "X-Lb-Why": {"default"}, "X-Lb-Instance": {"web-1"},
 	}
 	if diff := cmp.Diff(want, h); diff != "" {

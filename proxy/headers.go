@@ -224,7 +224,7 @@ func appendNode(b []byte, a netip.Addr) []byte {
 func (c *Core) ResponseHeaders(h Header, d *Decision, upgrade string) {
 	removeHopByHop(h)
 	if d.Target != nil && d.Target.Options != nil {
-		c.edit(h, d.Target.Options.ResponseHeaders)
+		c.edit(h, d.Target.Options.ResponseHeaders, false)
 	}
 	if upgrade != "" {
 		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{upgrade}
