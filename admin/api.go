@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -19,6 +20,25 @@ type RegistryStatus struct {
 	Error       string    `json:"error,omitempty"`        // why the last one was not good
 	Stale       bool      `json:"stale,omitempty"`        // what is known may be out of date
 	Registered  []string  `json:"registered_as,omitzero"` // our own service IDs
+	// Following says how changes are noticed; nil where that is not known.
+	Following *Following `json:"following,omitempty"`
+}
+
+// Following says how changes in Consul are noticed.
+type Following struct {
+	Mode           string  `json:"mode"`                  // "streams", an open query for each service, or "bell", lists that change when any does
+	Services       int     `json:"services"`              // followed
+	Streams        int     `json:"streams"`               // open queries on services
+	Connections    int     `json:"connections,omitempty"` // that carry them over HTTP/2
+	ReadsPerSecond float64 `json:"reads_per_second"`      // good answers, lately
+	OldestAnswer   float64 `json:"oldest_answer_seconds"` // age of the last answer about the service heard of least lately
+	Corrections    uint64  `json:"sweep_corrections"`     // changes that no bell told and the sweep found
+}
+
+// String says it in one line.
+func (f *Following) String() string {
+	return fmt.Sprintf("following %d services by %s: %d streams open, %.1f reads/s, oldest answer %.0f s, %d sweep corrections",
+		f.Services, f.Mode, f.Streams, f.ReadsPerSecond, f.OldestAnswer, f.Corrections)
 }
 
 // Status is the whole in one view.

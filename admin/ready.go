@@ -39,11 +39,13 @@ type StateJSON struct {
 	State    string   `json:"state"` // ready, warning or not ready
 	NotReady []string `json:"not_ready,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
+	// Following is only in the answer of /ready; /api/v1/status has it in registry.
+	Following *Following `json:"following,omitempty"`
 }
 
 func (st State) json() StateJSON {
 	word, _ := st.word()
-	return StateJSON{word, st.NotReady, st.Warnings}
+	return StateJSON{State: word, NotReady: st.NotReady, Warnings: st.Warnings}
 }
 
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "OK") }
@@ -59,7 +61,9 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	}
 	if strings.Contains(r.Header.Get("Accept"), "application/json") {
 		w.Header().Set("Content-Type", "application/json")
-		write(w, status, st.json())
+		out := st.json()
+		out.Following = s.registry().Following
+		write(w, status, out)
 		return
 	}
 	lines := []string{word}

@@ -41,6 +41,9 @@ func (a *app) healthCommand() *cobra.Command {
 			if why := append(st.NotReady, st.Warnings...); len(why) > 0 {
 				text += ": " + strings.Join(why, "; ")
 			}
+			if st.Following != nil {
+				text += "\n" + st.Following.String()
+			}
 		}
 		if status != http.StatusOK {
 			if *asJSON {

@@ -24,6 +24,11 @@ func (b *balancer) ownMetrics() []prometheus.Collector {
 		}
 		return 0
 	}
+	mode := func(m consul.Mode) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "lb_registry_mode", Help: "1 for the way in which services are followed.", ConstLabels: prometheus.Labels{"mode": string(m)},
+		}, func() float64 { return flag(b.watcher.Status().Mode == m) })
+	}
 	v := buildVersion()
 	return []prometheus.Collector{
 		gauge("lb_consul_last_contact_seconds", "Seconds since Consul's last good answer; -1 before the first.", func(w consul.WatchStatus) float64 {
@@ -38,6 +43,10 @@ func (b *balancer) ownMetrics() []prometheus.Collector {
 		gauge("lb_consul_held_services", "Services whose older state is kept against what Consul says.", func(w consul.WatchStatus) float64 { return float64(len(w.Holds)) }),
 		gauge("lb_consul_services", "Services followed.", func(w consul.WatchStatus) float64 { return float64(w.Services) }),
 		gauge("lb_consul_streams", "Open blocking queries on services.", func(w consul.WatchStatus) float64 { return float64(w.Streams) }),
+		mode(consul.Streams), mode(consul.Bell),
+		gauge("lb_registry_connections", "Connections that carry streams over HTTP/2.", func(w consul.WatchStatus) float64 { return float64(w.Connections) }),
+		gauge("lb_registry_reads_per_second", "Good answers of Consul a second, over the last 10 to 20 s.", func(w consul.WatchStatus) float64 { return w.ReadsPerSecond }),
+		counter("lb_registry_sweep_corrections_total", "Changes that no bell told and the sweep found.", func(w consul.WatchStatus) float64 { return float64(w.Corrections) }),
 		counter("lb_consul_reads_total", "Good answers of Consul.", func(w consul.WatchStatus) float64 { return float64(w.Reads) }),
 		counter("lb_consul_errors_total", "Failed reads of Consul.", func(w consul.WatchStatus) float64 { return float64(w.Errors) }),
 		b.openConnections("http1", func() int { n, _ := b.engine.Connections(); return n }),

@@ -150,5 +150,9 @@ func (b *balancer) registryStatus() admin.RegistryStatus {
 	}
 	names, _ := b.client.Registered()
 	s.Registered = slices.Sorted(maps.Keys(names))
+	s.Following = &admin.Following{
+		Mode: string(w.Mode), Services: w.Services, Streams: w.Streams, Connections: w.Connections,
+		ReadsPerSecond: w.ReadsPerSecond, OldestAnswer: w.OldestAnswer.Seconds(), Corrections: w.Corrections,
+	}
 	return s
 }
