@@ -18,7 +18,7 @@ func TestUnknownSchemeIsSaid(t *testing.T) {
 		want    int
 	}{{nil, 0}, {[]string{}, 3}, {[]string{"staff"}, 2}, {[]string{"staff", "nobody"}, 0}} {
 		b := Builder{Schemes: c.schemes}
-		table := b.Build(Inputs{Snapshot: catalogOf(t, "urlprefix-a.test/ auth=staff", "urlprefix-b.test/ auth=nobody"), Overrides: &Overrides{Commands: commands}})
+		table := b.Build(Inputs{Snapshot: tagged(t, "urlprefix-a.test/ auth=staff", "urlprefix-b.test/ auth=nobody"), Overrides: &Overrides{Commands: commands}})
 		got := 0
 		for _, p := range table.Problems() {
 			if strings.Contains(p.Error, "no scheme of that name") {
@@ -31,7 +31,7 @@ func TestUnknownSchemeIsSaid(t *testing.T) {
 	}
 }
 
-func catalogOf(t *testing.T, tags ...string) *registry.Snapshot {
+func tagged(t *testing.T, tags ...string) *registry.Snapshot {
 	t.Helper()
 	return registry.New(&registry.Service{Name: "web", Instances: []registry.Instance{{
 		Service: "web", ID: "web-1", Node: "n", Addr: "10.0.0.1:80", Tags: tags, Weight: 1, Health: registry.Passing, Ready: true,
