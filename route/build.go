@@ -23,7 +23,8 @@ type builder struct {
 	policy   *policy
 	estates  *estates
 	over     *overriding
-	owners   map[string]string // of a table before what follows
+	owners   map[string]string // of the tables before
+	before   map[string]string // owners that a build from nothing begins with
 }
 
 // service is the compiled form of a service: all that a build needs of it as
@@ -99,6 +100,7 @@ func (b *Builder) rebuild(in Inputs) *Table {
 	}
 	b.beginOwnership(services, last.in.Ownership == in.Ownership && (last.last != nil || last.owners != nil))
 	b.entitle(changes)
+	b.before = nil
 	return b.finish(changes, nil)
 }
 

@@ -2,6 +2,8 @@ package route
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,11 +81,13 @@ func TestBuildKeepsWithoutDocuments(t *testing.T) {
 }
 
 // TestBuildIsTheSameEveryTime: whatever a Builder built before, its table is
-// that of a new Builder, and nothing of an older table has changed.
+// that of a new Builder (which is told who owned what), nothing of an older
+// table has changed, and the commands that it prints build it again.
 func TestBuildIsTheSameEveryTime(t *testing.T) {
 	tag := rapid.SampledFrom([]string{
 		"urlprefix-/", "urlprefix-a.test/", "urlprefix-a.test/x", "urlprefix-*.test/ weight=0.3", "urlprefix-a.test/ weight=0.2",
-		"urlprefix-a.test/ strip=/y", "urlprefix-/ weight=0", "urlprefix-/ bad", "canary", "green",
+		"urlprefix-a.test/ strip=/y", "urlprefix-a.test:80/", "urlprefix-a.test/ priority=1", "urlprefix-a.test/ methods=GET", "urlprefix-/ weight=0",
+		"urlprefix-a.test/ proto=grpc", "urlprefix-?.test/", "urlprefix-/ bad", "canary", "green",
 	})
 	instance := rapid.Custom(func(t *rapid.T) registry.Instance {
 		ready := rapid.Bool().Draw(t, "ready")
@@ -106,9 +110,26 @@ func TestBuildIsTheSameEveryTime(t *testing.T) {
 		s.Backup.Tag = rapid.SampledFrom([]string{"", "green"}).Draw(t, "backup")
 		return s
 	})
+	command := rapid.SampledFrom([]string{
+		`route add s1 a.test/ http://10.0.0.1:80/`, `route add s9 a.test/x http://10.0.0.2:80/ weight 0.2 tags "canary,green"`,
+		`route add s2 a.test/ http://10.0.0.3:80/ opts "methods=GET"`, `route add s1 /to https://to.test$path opts "redirect=301"`,
+		`route del s1`, `route del s2 a.test/`, `route del s9 a.test/x http://10.0.0.2:80/`, `route del s1 tags "green"`, `route del tags "canary"`,
+		`route weight s1 a.test/ weight 0.4`, `route weight s2 a.test/ weight 0 tags "green"`, `route weight a.test/ weight 0.5 tags "green"`,
+		`route del s7`, `route add s1 a.test/ http://127.0.0.1:9/`, `route nonsense`,
+	})
+	policy := rapid.Custom(func(t *rapid.T) *Ownership {
+		o := &Ownership{Mode: OwnershipMode(rapid.IntRange(0, 2).Draw(t, "mode")), Hold: rapid.Bool().Draw(t, "hold")}
+		if rapid.Bool().Draw(t, "rule") {
+			o.Rules = []OwnershipRule{{[]string{rapid.SampledFrom([]string{"s1", "s*"}).Draw(t, "of")}, []string{rapid.SampledFrom([]string{"a.test/x", "*/", "*.test/"}).Draw(t, "claim")}}}
+		}
+		return o
+	})
 	rapid.Check(t, func(t *rapid.T) {
-		var b Builder
+		b := Builder{Denied: Addresses{{Network: netip.MustParsePrefix("127.0.0.0/8")}}}
+		fresh := func() *Builder { return &Builder{Denied: b.Denied} }
 		var snapshot *registry.Snapshot
+		var overrides *Overrides
+		var ownership *Ownership
 		splits := Splits{}
 		var old *Table
 		var was string
@@ -121,11 +142,33 @@ func TestBuildIsTheSameEveryTime(t *testing.T) {
 			} else {
 				snapshot = snapshot.With(service.Draw(t, "service"))
 			}
-			table := b.Build(Inputs{Snapshot: snapshot, Splits: splits})
-			if got, want := printed(t, table), printed(t, new(Builder).Build(Inputs{Snapshot: snapshot, Splits: splits})); got != want {
+			if rapid.IntRange(0, 3).Draw(t, "commands change") == 0 {
+				overrides = ParseOverrides(CommandText{"kv", strings.Join(rapid.SliceOfN(command, 0, 6).Draw(t, "commands"), "\n")})
+			}
+			if rapid.IntRange(0, 4).Draw(t, "policy changes") == 0 {
+				ownership = policy.Draw(t, "policy")
+			}
+			in := Inputs{Snapshot: snapshot, Splits: splits, Overrides: overrides, Ownership: ownership}
+			table := b.Build(in)
+			if ownership != nil && ownership.Mode == FirstOwner {
+				told := *ownership
+				told.Owners = table.Owners()
+				in.Ownership = &told
+			}
+			if got, want := printed(t, table), printed(t, fresh().Build(in)); got != want {
 				t.Fatalf("incremental\n%s\nfrom nothing\n%s", got, want)
 			}
+			if n := len(table.Problems()); n != table.NumProblems() {
+				t.Fatalf("%d problems, and a count of %d", n, table.NumProblems())
+			}
+			commands := printCommands(t, table)
+			again := fresh().Build(Inputs{Overrides: ParseOverrides(CommandText{"again", commands})})
+			if got, want := withoutComments(printCommands(t, again)), withoutComments(commands); got != want {
+				t.Fatalf("printed\n%s\nits commands build\n%s", want, got)
+			}
+			n := 0
 			for r := range table.Routes() {
+				n++
 				sum := 0.0
 				ready := 0
 				for _, p := range r.Parts {
@@ -138,11 +181,15 @@ func TestBuildIsTheSameEveryTime(t *testing.T) {
 					t.Fatalf("%s%s: shares sum to %v, %d ready", r.Host, r.Path, sum, ready)
 				}
 			}
+			if n != table.Len() {
+				t.Fatalf("%d routes, and a length of %d", n, table.Len())
+			}
 			if old != nil {
 				if got := printed(t, old); got != was {
 					t.Fatalf("an older table changed\n got %s\nwant %s", got, was)
 				}
 				checkDiff(t, old, table)
+				checkStep(t, old, table)
 			}
 			old, was = table, printed(t, table)
 		}
@@ -162,17 +209,54 @@ func checkDiff(t *rapid.T, old, new *Table) {
 	routes := func(t *Table) map[string]bool {
 		m := map[string]bool{}
 		for r := range t.Routes() {
-			m[r.Host+r.key] = true
+			m[fmt.Sprint(r.place())] = true
 		}
 		return m
 	}
-	routeKey := func(r *Route) string { return r.Host + r.key }
+	routeKey := func(r *Route) string { return fmt.Sprint(r.place()) }
 	same(t, "routes added", routes(new), routes(old), c.RoutesAdded, routeKey)
 	same(t, "routes gone", routes(old), routes(new), c.RoutesGone, routeKey)
 	same(t, "targets added", targets(new), targets(old), c.TargetsAdded, (*Target).live)
 	same(t, "targets gone", targets(old), targets(new), c.TargetsGone, (*Target).live)
 	if back := Diff(new, old); back.Empty() != c.Empty() {
 		t.Fatalf("one way %+v, the other %+v", c, back)
+	}
+}
+
+// checkStep: what a Builder says of its next table is what a comparison of the
+// whole tables finds.
+func checkStep(t *rapid.T, old, new *Table) {
+	fast := Diff(old, new)
+	out, in := Replaced(old, new)
+	keep := new.from
+	new.from = nil
+	slow := Diff(old, new)
+	slowOut, slowIn := Replaced(old, new)
+	new.from = keep
+	text := func(c Changes, out, in []*Route) string {
+		var s strings.Builder
+		for i, list := range [...][]*Target{c.TargetsAdded, c.TargetsGone, c.TargetsReady, c.TargetsFailed} {
+			for _, t := range list {
+				fmt.Fprintln(&s, i, t.live())
+			}
+		}
+		for i, list := range [...][]*Route{c.RoutesAdded, c.RoutesGone, out, in} {
+			for _, r := range list {
+				fmt.Fprintf(&s, "%d %v %p\n", i, r.place(), r)
+			}
+		}
+		for i, list := range [...][]Problem{c.ProblemsAdded, c.ProblemsGone} {
+			lines := []string{}
+			for _, p := range list {
+				lines = append(lines, fmt.Sprintln(i, p))
+			}
+			slices.Sort(lines)
+			s.WriteString(strings.Join(lines, ""))
+		}
+		return s.String()
+	}
+	if got, want := text(fast, out, in), text(slow, slowOut, slowIn); got != want {
+		t.Fatalf("the step says\n%s\nthe tables say\n%s", got, want)
 	}
 }
 

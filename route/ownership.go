@@ -67,7 +67,10 @@ type Ownership struct {
 // It is strict: anything else in the text is an error, which says where.
 func ParseOwnership(text []byte) ([]OwnershipRule, error) {
 	var doc struct {
-		Rules *[]struct{ Services, Claims []string }
+		Rules *[]struct {
+			Services []string `json:"services"`
+			Claims   []string `json:"claims"`
+		} `json:"rules"`
 	}
 	if err := checkMembers(text); err != nil {
 		return nil, err
@@ -145,7 +148,7 @@ func checkMembers(text []byte) error {
 // plainJSON takes Go's words out of an error of encoding/json.
 func plainJSON(err error) error {
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Errorf("at offset %d: %q cannot be %s", e.Offset, e.Field, e.Value)
+		return fmt.Errorf("at offset %d: %s cannot be %s", e.Offset, cmp.Or(e.Field, "the document"), e.Value)
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errors.New("the document is not complete")
@@ -548,7 +551,7 @@ func (b *Builder) entitle(changes map[string]*change) {
 		for i := range svc.claims {
 			c := &svc.claims[i]
 			k := estateOf(c.spotKey)
-			if o := e.get(k); o != nil && o.service == name && (c.spotKey == k && c.priority == 0 || changes[name].old.owns(c.place)) {
+			if o := e.get(k); o != nil && o.service == name && (c.spotKey == k && c.priority == 0 || changes[name].old.owns(c.place) || b.before[c.place.text()] == name) {
 				e.enter(k, o, c)
 			} else {
 				open = append(open, petition{svc, i, svc.seniority()})
@@ -637,8 +640,16 @@ func (b *Builder) explainRefusals(svc *service) {
 	}
 }
 
+// text is the claim as Table.Owners writes it.
+func (p place) text() string {
+	if p.priority != 0 {
+		return fmt.Sprintf("%s%s priority=%d", p.host, p.key, p.priority)
+	}
+	return p.host + p.key
+}
+
 // beginOwnership sets up the estates for a build from nothing: the owners from
-// before that still claim their places, and with Hold also the others. again
+// before that still have their claims, and with Hold also the others. again
 // says that the Ownership is that of the last table, which knows better by now.
 func (b *Builder) beginOwnership(services []*service, again bool) {
 	b.estates = newEstates(b.NoGlobs, b.Matcher == GlobMatcher)
@@ -652,22 +663,23 @@ func (b *Builder) beginOwnership(services []*service, again bool) {
 	if len(before) == 0 {
 		return
 	}
-	claimed := map[string]bool{}
+	b.before = before
 	for _, svc := range services {
 		for i := range svc.claims {
-			k := estateOf(svc.claims[i].spotKey)
-			if place := k.host + k.key; before[place] == svc.name && !claimed[place] {
-				claimed[place] = true
-				b.estates.put(k, svc.name, 0)
+			if c := &svc.claims[i]; before[c.place.text()] == svc.name && b.estates.get(estateOf(c.spotKey)) == nil {
+				b.estates.put(estateOf(c.spotKey), svc.name, 0)
 			}
 		}
 	}
 	if !b.policy.from.Hold {
 		return
 	}
-	for place, service := range before {
-		if i := strings.IndexByte(place, '/'); i >= 0 && !claimed[place] {
-			b.estates.put(spotKey{place[:i], place[i:]}, service, 0)
+	for text, service := range before {
+		text, _, _ = strings.Cut(text, " ")
+		if i := strings.IndexByte(text, '/'); i >= 0 {
+			if k := estateOf(spotKey{text[:i], text[i:]}); b.estates.get(k) == nil {
+				b.estates.put(k, service, 0)
+			}
 		}
 	}
 }
@@ -685,8 +697,8 @@ func (b *Builder) held() map[string]string {
 	return held
 }
 
-// Owners returns the owner of every place ("host/path") that has one, in the
-// mode FirstOwner: what a later process must be told in Ownership.Owners for
+// Owners returns the owner of every place ("host/path", of claims with a
+// priority "host/path priority=9") that has one, in the mode FirstOwner: what a later process must be told in Ownership.Owners for
 // the owners to stay. With Hold those are among them that claim their place no
 // more; Held has them alone. It costs in proportion to all claims.
 func (t *Table) Owners() map[string]string {
@@ -697,8 +709,7 @@ func (t *Table) Owners() map[string]string {
 	for _, svc := range t.services {
 		for i, title := range svc.titles {
 			if title.kind == owned {
-				k := estateOf(svc.claims[i].spotKey)
-				owners[k.host+k.key] = svc.name
+				owners[svc.claims[i].place.text()] = svc.name
 			}
 		}
 	}

@@ -129,8 +129,15 @@ func sortTargets(list []*Target) {
 	})
 }
 
+// sortRoutes orders routes as Table.Routes yields them.
 func sortRoutes(list []*Route, noGlobs bool) {
 	slices.SortFunc(list, func(a, b *Route) int {
-		return cmp.Or(compareHosts(a.Host, b.Host, noGlobs), cmp.Compare(b.Priority, a.Priority), strings.Compare(b.key, a.key), a.place().compare(b.place()))
+		if a.silent != b.silent {
+			if a.silent {
+				return 1
+			}
+			return -1
+		}
+		return cmp.Or(compareHosts(a.Host, b.Host, noGlobs), cmp.Compare(b.Priority, a.Priority), strings.Compare(b.key, a.key), compareInPlace(a, b))
 	})
 }
