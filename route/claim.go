@@ -149,9 +149,12 @@ func (b *Builder) parse(k tagKey, defaults Defaults) *parsedTag {
 	if err != nil {
 		return &parsedTag{err: err, notes: notes}
 	}
-	p := &parsedTag{path: rule.Path, options: &rule.Options, notes: notes, place: where}
+	p := &parsedTag{path: rule.Path, notes: notes, place: where}
 	if k.meta == "" && !strings.ContainsAny(strings.TrimSpace(k.tag), " \t") {
 		p.options = &plainOptions
+	} else {
+		own := rule.Options // not the whole rule
+		p.options = &own
 	}
 	if err := b.checkRedirect(p.options); err != nil {
 		return &parsedTag{err: err, notes: notes}

@@ -69,7 +69,9 @@ func parseHost(s string, pattern bool) (host string, at int, err error) {
 		return host, min(at, len(s)), err
 	}
 	name, port := splitPort(strings.ToLower(s))
-	if err := checkPort(port); port != "" && err != nil {
+	if port == "" {
+		// none: the usual case
+	} else if err := checkPort(port); err != nil {
 		return "", len(name), err
 	}
 	name = strings.TrimSuffix(name, ".")

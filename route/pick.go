@@ -82,8 +82,14 @@ func newPool(targets []*Target, share float64) *pool {
 		return nil
 	}
 	o := &pool{share: share}
+	if share == 0 {
+		o.rest.targets = targets
+	}
 	for _, t := range targets {
-		if t.Weight > 0 && share > 0 {
+		if share == 0 {
+			break
+		}
+		if t.Weight > 0 {
 			o.fixed.targets = append(o.fixed.targets, t)
 		} else {
 			o.rest.targets = append(o.rest.targets, t)

@@ -76,10 +76,11 @@ type lot struct {
 // resolve returns the routes of a spot: those of the claims, changed by the
 // commands that concern them. hits are the commands that met something.
 func (b *Builder) resolve(k spotKey, s *spot) (routes []*Route, hits []int32) {
-	lots := make([]lot, len(s.claims))
-	for i, st := range s.claims {
+	var few [4]lot
+	lots := few[:0]
+	for _, st := range s.claims {
 		c := st.claim
-		lots[i] = lot{st.svc, c.place, c.path, c.options, c.options.Condition, b.once(c.targets)}
+		lots = append(lots, lot{st.svc, c.place, c.path, c.options, c.options.Condition, b.once(c.targets)})
 	}
 	if commands := b.over.about(b, k, s); len(commands) > 0 {
 		lots, hits = b.replay(lots, commands)
@@ -101,16 +102,22 @@ func (b *Builder) once(targets []entry) []entry {
 	if len(targets) < 2 {
 		return targets
 	}
-	byAddr := make(map[string]int, len(targets))
-	for i, e := range targets {
-		k, ok := byAddr[e.target.Addr]
-		if !ok {
-			byAddr[e.target.Addr] = i
-			continue
+	if len(targets) <= 8 {
+		for i := range targets {
+			for k := range i {
+				if b.same(targets[i].target, targets[k].target) {
+					return b.dropTwice(targets)
+				}
+			}
 		}
-		if b.same(e.target, targets[k].target) {
+		return targets
+	}
+	seen := make(map[string]bool, len(targets))
+	for _, e := range targets {
+		if seen[e.target.Addr] {
 			return b.dropTwice(targets)
 		}
+		seen[e.target.Addr] = true
 	}
 	return targets
 }
@@ -147,9 +154,23 @@ func plainTags(all []string, prefix string) (tags []string) {
 
 // route makes the route of what services have in one place.
 func (b *Builder) route(lots []lot) *Route {
-	parts := make([]*Part, len(lots))
-	for i := range lots {
-		parts[i] = b.part(&lots[i])
+	// A route of one service, as nearly all are, is one piece of memory.
+	type alone struct {
+		route Route
+		part  Part
+		parts [1]*Part
+	}
+	var route *Route
+	var parts []*Part
+	if len(lots) == 1 {
+		mem := new(alone)
+		route, parts = &mem.route, mem.parts[:]
+		parts[0] = b.part(&mem.part, &lots[0])
+	} else {
+		route, parts = new(Route), make([]*Part, len(lots))
+		for i := range lots {
+			parts[i] = b.part(new(Part), &lots[i])
+		}
 	}
 	weigh(parts)
 	for _, p := range parts {
@@ -159,20 +180,24 @@ func (b *Builder) route(lots []lot) *Route {
 		}
 	}
 	first := &lots[0]
-	return &Route{
+	*route = Route{
 		Host: first.place.host, Path: first.path, Parts: parts, key: first.place.key,
 		Priority: first.place.priority, When: first.when, condition: first.place.condition, silent: first.place.silent,
 	}
+	return route
 }
 
-func (b *Builder) part(l *lot) *Part {
+func (b *Builder) part(p *Part, l *lot) *Part {
 	svc := l.svc
-	p := &Part{Service: svc.name, Split: svc.split}
+	*p = Part{Service: svc.name, Split: svc.split}
 	for a := range p.Arms {
 		p.Arms[a].sequence = svc.turns[a]
 	}
 	for _, e := range l.targets {
 		if a, ok := svc.split.armOf(e.target.Tags, e.target.Meta); ok {
+			if arm := &p.Arms[a]; arm.Ready == nil && e.state == ready {
+				arm.Ready = make([]*Target, 0, len(l.targets))
+			}
 			p.Arms[a].put(e)
 		}
 	}
