@@ -56,7 +56,8 @@ func ParseOverrides(texts ...CommandText) *Overrides {
 // redirect is opts "redirect=code,url", or as Fabio prints it "redirect=code" with
 // the URL as dst, which then is Command.Dst without an Addr.
 //
-// A line that cannot be read is a Problem of that line alone, whose Where is
+// A line that cannot be read is a Problem of that line alone (and a command all
+// the same where it is about protection: it then lets nobody in, as a tag does), whose Where is
 // source:line:column, all from 1, the column in characters. Lines of more than
 // 8 KiB and what is above 10,000 commands are refused so too, and a text of more
 // than 1 MiB as a whole.
@@ -85,21 +86,24 @@ func parseCommands(t CommandText, bytes, commands int) (out []Command, problems 
 			refuse(n, 1, "", fmt.Errorf("at most %d route commands are read: this line and those after it do not count", maxCommands))
 			break
 		}
+		wrong := []error{err}
 		if err == nil {
+			wrong, c.Rule.Refused = c.Rule.Refused, nil
 			c.Source, c.Line = t.Source, n
 			out = append(out, c)
-			continue
 		}
-		if len(problems) == maxRefused {
-			more++
-			continue
+		for _, err := range wrong {
+			if len(problems) == maxRefused {
+				more++
+				continue
+			}
+			column := 1
+			if e, ok := errors.AsType[*offsetError](err); ok {
+				column += utf8.RuneCountInString(line[:min(e.offset, len(line))])
+				err = e.err
+			}
+			refuse(n, column, c.Service, err)
 		}
-		column := 1
-		if e, ok := errors.AsType[*offsetError](err); ok {
-			column += utf8.RuneCountInString(line[:min(e.offset, len(line))])
-			err = e.err
-		}
-		refuse(n, column, c.Service, err)
 	}
 	if more > 0 {
 		refuse(n, 1, "", fmt.Errorf("%d more lines are refused: mend the %d above first", more, maxRefused))
@@ -387,45 +391,52 @@ func (c *Command) rule(src, dst lineWord, cl clauses) (err error) {
 			return err
 		}
 	}
-	tag := &tagText{}
-	tag.copy(src.text, src.at)
-	opts, proto := cl["opts"], false
-	redirect := -1 // offset of a redirect= that has its URL in dst
-	for i := 0; i < len(opts.text); {
-		word, _, _ := strings.Cut(opts.text[i:], " ")
-		word, _, _ = strings.Cut(word, "\t")
+	opts := cl["opts"]
+	proto, redirect := false, false // opts say proto=; dst is the URL of a redirect
+	for word := range strings.FieldsSeq(opts.text) {
 		code, is := strings.CutPrefix(word, "redirect=")
 		proto = proto || strings.HasPrefix(word, "proto=")
-		switch {
-		case word == "":
-			i++
-			continue
-		case strings.HasPrefix(word, "weight=") && c.Weight >= 0:
-			return at(opts.at+i, "the weight is given twice: before opts, and in them")
-		}
-		tag.add(" ", opts.at+i)
-		tag.copy(word, opts.at+i)
-		if is && code != "" && !strings.Contains(code, ",") {
-			redirect = opts.at + i
-			tag.add(",", redirect)
-			tag.copy(dst.text, dst.at)
-		}
-		i += len(word)
+		redirect = redirect || is && urlIsElsewhere(code)
 	}
+	tag := &tagText{}
+	tag.copy(src.text, src.at)
 	var scheme Proto
-	if redirect < 0 {
+	if !redirect {
 		if c.Addr, scheme, err = parseDestination(dst); err != nil {
 			return err
 		}
 		if scheme != HTTP && !proto {
-			tag.add(" proto="+schemes[scheme], dst.at)
+			tag.add(" proto=" + schemes[scheme])
 		}
+	}
+	for i := 0; i < len(opts.text); {
+		word, _, _ := strings.Cut(opts.text[i:], " ")
+		word, _, _ = strings.Cut(word, "\t")
+		if word == "" {
+			i++
+			continue
+		}
+		if strings.HasPrefix(word, "weight=") && c.Weight >= 0 {
+			return at(opts.at+i, "the weight is given twice: before opts, and in them")
+		}
+		tag.add(" ")
+		tag.copy(word, opts.at+i)
+		if code, is := strings.CutPrefix(word, "redirect="); is && urlIsElsewhere(code) {
+			tag.add(",")
+			tag.copy(dst.text, dst.at)
+		}
+		i += len(word)
 	}
 	c.Dst = dst.text
 	if c.Rule, err = tag.parse(); err != nil {
 		return err
 	}
-	if proto && redirect < 0 && c.Rule.Options.Proto != scheme {
+	if c.Rule.Refused != nil {
+		// Nobody is let in, and nothing of opts counts: the destination does.
+		if c.Addr, c.Rule.Options.Proto, err = parseDestination(dst); err != nil {
+			return c.Rule.Refused[0]
+		}
+	} else if proto && !redirect && c.Rule.Options.Proto != scheme {
 		return at(dst.at, "the destination is %s:// and opts say proto=%s: let both say the same", schemes[scheme], schemes[c.Rule.Options.Proto])
 	}
 	if c.Weight < 0 {
@@ -434,6 +445,9 @@ func (c *Command) rule(src, dst lineWord, cl clauses) (err error) {
 	c.Rule.Options.Weight = c.Weight
 	return nil
 }
+
+// urlIsElsewhere reports whether the value of redirect= is a code alone.
+func urlIsElsewhere(value string) bool { return value != "" && !strings.Contains(value, ",") }
 
 // tagText is a tag made of pieces of a line, which remembers where each of its
 // bytes comes from.
@@ -450,10 +464,12 @@ func (t *tagText) copy(s string, from int) {
 	t.text += s
 }
 
-// add appends what does not stand in the line, on behalf of an offset in it.
-func (t *tagText) add(s string, from int) {
+// add appends what does not stand in the line, on behalf of what is behind the
+// last byte that was copied.
+func (t *tagText) add(s string) {
+	behind := t.from[len(t.from)-1] + 1
 	for range len(s) {
-		t.from = append(t.from, from)
+		t.from = append(t.from, behind)
 	}
 	t.text += s
 }
@@ -464,14 +480,23 @@ func (t *tagText) parse() (Rule, error) {
 		return Rule{}, at(t.from[maxTag], "the route and its options are %d bytes long: at most %d are read", len(t.text), maxTag)
 	}
 	r, err := parseTag("", "", t.text)
-	if e, ok := errors.AsType[*offsetError](err); ok {
-		last := len(t.from) - 1
-		if e.offset > last {
-			return r, at(t.from[last]+1, "%w", e.err)
-		}
-		return r, at(t.from[e.offset], "%w", e.err)
+	for i, err := range r.Refused {
+		r.Refused[i] = t.inLine(err)
 	}
-	return r, err
+	return r, t.inLine(err)
+}
+
+// inLine gives a mistake in the tag its place in the line.
+func (t *tagText) inLine(err error) error {
+	e, ok := errors.AsType[*offsetError](err)
+	if !ok {
+		return err
+	}
+	last := len(t.from) - 1
+	if e.offset > last {
+		return at(t.from[last]+1, "%w", e.err)
+	}
+	return at(t.from[e.offset], "%w", e.err)
 }
 
 // parseSource reads src alone.
@@ -479,7 +504,7 @@ func parseSource(w lineWord) (Rule, error) {
 	tag := &tagText{}
 	tag.copy(w.text, w.at)
 	if strings.HasPrefix(w.text, ":") {
-		tag.add(" proto=tcp", w.at)
+		tag.add(" proto=tcp")
 	}
 	r, err := tag.parse()
 	r.Options.Proto = HTTP

@@ -2,6 +2,7 @@ package route
 
 import (
 	"fmt"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -134,6 +135,28 @@ func TestParseCommandsRefuses(t *testing.T) {
 	f(`route add web / http://h:1 #`+strings.Repeat("a", maxLine), maxLine+1, fmt.Sprintf("the line is %d bytes long: at most 8192 are read", maxLine+28))
 }
 
+// A mistake beside a protection does not take the protection away.
+func TestParseCommandsFailClosed(t *testing.T) {
+	f := func(line, column, wantLine string) {
+		t.Helper()
+		commands, problems := ParseCommands("k", line)
+		if len(commands) != 1 || commands[0].String() != wantLine || len(problems) != 1 || problems[0].Where != "k:1:"+column || problems[0].Service != "web" {
+			t.Fatalf("%s\n got %v, problems %v\nwant %s and a problem at column %s", line, commands, problems, wantLine, column)
+		}
+		if a := commands[0].Rule.Options.Access; a == nil || a.Permits([]netip.Addr{netip.MustParseAddr("10.0.0.1")}) {
+			t.Errorf("%s lets somebody in", line)
+		}
+		checkNormalForm(t, commands[0])
+	}
+	f(`route add web / https://h:1 opts "strip=/x allow=ip:10.0.0.0/33"`, "50", `route add web / https://h:1 opts "allow=none"`)
+	f(`route add web / http://h:1 opts "deny=ip:10.0.0.1 wieght=1"`, "51", `route add web / http://h:1 opts "allow=none"`)
+	f(`route add web / grpc://h:1 weight 0.5 tags "a" opts "allow"`, "59", `route add web / grpc://h:1 weight 0.5 tags "a" opts "allow=none"`)
+	commands, problems := ParseCommands("k", `route add web / https://h/$path opts "redirect=301 allow=x"`)
+	if len(commands) != 0 || len(problems) != 1 {
+		t.Errorf("a redirect that keeps nobody from anything\n got %v, problems %v\nwant a problem alone", commands, problems)
+	}
+}
+
 func TestParseCommandsLimits(t *testing.T) {
 	c, p := ParseCommands("k", strings.Repeat("route del web\n", maxCommands))
 	if len(c) != maxCommands || len(p) != 0 {
@@ -234,6 +257,7 @@ func FuzzCommands(f *testing.F) {
 		"route add web /old https://new.test/$path opts \"redirect=301\"",
 		"route add web :1234 tcp://h:1 opts \"proto=tcp\"\r\n\uFEFF\x00",
 		"route add web / grpcs://h:1 opts \"grpcservername=x allow=ip:10.0.0.0/8\"",
+		"route add web / grpC://h:1 opts \"allow \"",
 	} {
 		f.Add(seed)
 	}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -206,6 +208,7 @@ func convertProperties(properties []property, files []string) (yaml string, kv, 
 			b.WriteString("# " + line + "\n")
 		}
 	}
+	lines := mapped(properties)
 	group := ""
 	for i := range fabioOptions {
 		row := &fabioOptions[i]
@@ -229,29 +232,16 @@ func convertProperties(properties []property, files []string) (yaml string, kv, 
 			remark("%s = %s: %s", row.key, oneLine(shown), row.why)
 			continue
 		}
-		text, note, err := p.value, "", error(nil)
-		if row.value != nil {
-			text, note, err = row.value(p.value)
-		}
-		var also []string
-		if err == nil && row.also != nil {
-			also = row.also(text)
-		}
-		if err == nil {
-			err = acceptable(row.to, text, also)
-		}
+		line := lines[row.to]
 		switch {
-		case err != nil:
-			remark("%s = %s: %v", row.key, oneLine(shown), err)
-			notes = append(notes, fmt.Sprintf("%s = %s is not converted: %v", row.key, oneLine(shown), err))
+		case line.err != nil:
+			remark("%s = %s: %v", row.key, oneLine(shown), line.err)
+			notes = append(notes, fmt.Sprintf("%s = %s is not converted: %v", row.key, oneLine(shown), line.err))
 			continue
-		case note != "":
-			remark("%s = %s: %s", row.key, oneLine(shown), note)
+		case line.note != "":
+			remark("%s = %s: %s", row.key, oneLine(shown), line.note)
 		}
-		fmt.Fprintf(&b, "%s: %s\n", row.to, yamlText(text))
-		for _, line := range also {
-			b.WriteString(line + "\n")
-		}
+		b.WriteString(line.text)
 	}
 	for _, p := range properties {
 		if row, _ := fabioKey(p.key); row == nil {
@@ -269,18 +259,57 @@ func oneLine(s string) string {
 	return s
 }
 
-// acceptable says why lb would refuse a value.
-func acceptable(key, text string, also []string) error {
-	data := key + ": " + yamlText(text) + "\n" + strings.Join(also, "\n") + "\n"
-	_, err := load(given{name: "lb.yaml", file: []byte(data)})
-	if err == nil {
-		return nil
+// mappedLine is what becomes of an option that we have too.
+type mappedLine struct {
+	text, note string // of the file; for people
+	err        error  // why it is left out
+}
+
+// mapped returns the lines of the options that we have too, by our key. What lb
+// would refuse, alone or beside the others, is left out with its reason.
+func mapped(properties []property) map[string]mappedLine {
+	lines := map[string]mappedLine{}
+	for i := range fabioOptions {
+		row := &fabioOptions[i]
+		n := slices.IndexFunc(properties, func(p property) bool { return p.key == row.key })
+		if n < 0 || row.to == "" {
+			continue
+		}
+		line := mappedLine{text: properties[n].value}
+		if row.value != nil {
+			line.text, line.note, line.err = row.value(line.text)
+		}
+		var also []string
+		if line.err == nil && row.also != nil {
+			also = row.also(line.text)
+		}
+		line.text = strings.Join(append([]string{row.to + ": " + yamlText(line.text)}, also...), "\n") + "\n"
+		lines[row.to] = line
 	}
-	line, _, _ := strings.Cut(flatten(err)[0].Error(), "\n")
-	if _, why, ok := strings.Cut(line, "): "); ok {
-		line = why
+	for again := true; again; {
+		again = false
+		var data strings.Builder
+		for _, key := range slices.Sorted(maps.Keys(lines)) {
+			if lines[key].err == nil {
+				data.WriteString(lines[key].text)
+			}
+		}
+		_, err := load(given{name: "lb.yaml", file: []byte(data.String())})
+		for _, e := range flatten(err) {
+			first, _, _ := strings.Cut(e.Error(), "\n")
+			key, why, _ := strings.Cut(first, " = ")
+			line, ok := lines[key]
+			if !ok || line.err != nil {
+				continue
+			}
+			if _, after, ok := strings.Cut(why, "): "); ok {
+				why = after
+			}
+			line.err, again = errors.New(why), true
+			lines[key] = line
+		}
 	}
-	return fmt.Errorf("%s", line)
+	return lines
 }
 
 // httpListeners keeps the listeners that we can be.
