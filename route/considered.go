@@ -42,7 +42,7 @@ func fits(pattern, host string, tls, noGlobs bool) bool {
 			if p == host {
 				return true
 			}
-		case suffixHost:
+		case suffixHost, everyHost:
 			if strings.HasSuffix(host, p[1:]) {
 				return true
 			}

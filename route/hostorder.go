@@ -14,6 +14,7 @@ const (
 	exactHost hostKind = iota
 	suffixHost
 	globHost
+	everyHost // "*"
 	anyHost
 )
 
@@ -28,6 +29,9 @@ func kindOf(host string, noGlobs bool) hostKind {
 	case star && literal(rest) == len(rest):
 		if noGlobs && rest != "" && rest[0] != '.' && rest[0] != ':' {
 			return exactHost
+		}
+		if rest == "" || rest == usualPorts[0] || rest == usualPorts[1] {
+			return everyHost
 		}
 		return suffixHost
 	case noGlobs, literal(host) == len(host), isIPv6(host):
@@ -53,7 +57,7 @@ var usualPorts = [2]string{":80", ":443"}
 
 // compareHosts orders hosts as they are tried: exact ones; suffixes, the longer
 // first; globs by their bytes from the end, the greater first (Fabio's order);
-// no host. The same host with a usual port comes before the one without.
+// "*"; no host. The same host with a usual port comes before the one without.
 func compareHosts(a, b string, noGlobs bool) int {
 	rank := func(h string) (kind hostKind, name, port string) {
 		kind = kindOf(h, noGlobs)

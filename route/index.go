@@ -20,7 +20,7 @@ type index struct {
 	size    int // number of routes
 
 	names  prefixes[hostPaths] // every host as it is written, and exact ones without a usual port
-	suffix prefixes[hostPaths] // what follows the "*", backwards
+	suffix prefixes[hostPaths] // what follows the "*", backwards; "" of "*" itself
 	globs  globs[hostPaths]    // backwards
 	none   *paths              // of the routes without a host
 }
@@ -288,7 +288,7 @@ func (e *indexEdit) install(host string, p *paths) {
 		switch kind {
 		case exactHost:
 			e.name(name, change)
-		case suffixHost:
+		case suffixHost, everyHost:
 			key := backwards(name[1:])
 			h := hostPaths{}
 			if old := e.suffix.get(key); old != nil {

@@ -34,7 +34,7 @@ type Search struct {
 // about the ports 80 and 443). Without r, routes with a condition do not match.
 //
 // The order is Fabio's: exact hosts, suffixes ("*.suffix", the longer first),
-// globs (the greater one when read backwards first), routes without a host. A
+// globs (the greater one when read backwards first), "*", routes without a host. A
 // host with the usual port of the request comes before the same without. Within
 // a host a higher priority goes first, then the longest path (among globs, the
 // greater pattern), then a route with a condition before one without. Where no
@@ -151,7 +151,7 @@ func (s *Search) nextHost() bool {
 			}
 		case suffixHost:
 			if s.long >= 0 && !s.index.suffix.empty() {
-				if found := s.index.suffix.longest(text{s: s.host, n: s.long, back: true}); found != nil {
+				if found := s.index.suffix.longest(text{s: s.host, n: s.long, back: true}); found != nil && found.key != "" {
 					s.names, s.long = &found.value, len(found.key)-1
 					continue
 				}
@@ -162,6 +162,14 @@ func (s *Search) nextHost() bool {
 					s.names = &found.value
 					continue
 				}
+			}
+		case everyHost:
+			if !s.tried {
+				s.tried = true
+				if found := s.index.suffix.get(""); found != nil {
+					s.names = &found.value
+				}
+				continue
 			}
 		default:
 			if s.tried {

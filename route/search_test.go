@@ -37,7 +37,9 @@ func slowHost(pattern, host string, tls bool) (rank []string, ok bool) {
 				r = []string{"3", "", port}
 			}
 		case star && !strings.ContainsAny(rest, "*?[]{}"):
-			if strings.HasSuffix(host, rest) {
+			if rest == "" {
+				r = []string{"0*", "", port}
+			} else if strings.HasSuffix(host, rest) {
 				r = []string{"2", strings.Repeat("x", len(rest)), port}
 			}
 		case err == nil && g.Match(host):
