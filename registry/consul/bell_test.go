@@ -162,7 +162,7 @@ func TestWhatABellReads(t *testing.T) {
 func (f *fakeConsul) flip(name, status string) {
 	f.change(func() {
 		c := *f.services[name][0].Checks[0]
-		c.Status = status
+		c.Status, c.ModifyIndex = status, f.index
 		e := *f.services[name][0]
 		e.Checks = append(e.Checks[:0:0], &c)
 		f.services[name] = append(f.services[name][:0:0], append([]*api.ServiceEntry{&e}, f.services[name][1:]...)...)
@@ -227,4 +227,24 @@ func TestBellStorm(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestOutrun(t *testing.T) {
+	now := time.Unix(1000, 0)
+	for _, tt := range []struct {
+		read, told uint64
+		doubt      time.Time
+		want       bool
+	}{
+		{9, 10, now, true},
+		{9, 10, now.Add(-999 * time.Millisecond), true},
+		{9, 10, now.Add(-time.Second), false}, // the index went back
+		{9, 10, time.Time{}, false},           // nothing is doubted
+		{10, 10, now, false},
+		{11, 10, now, false},
+	} {
+		if got := outrun(tt.read, tt.told, tt.doubt, now); got != tt.want {
+			t.Errorf("%+v: %v", tt, got)
+		}
+	}
 }

@@ -2,6 +2,7 @@ package consul
 
 import (
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net/http"
@@ -235,4 +236,9 @@ func names(s *registry.Snapshot) string {
 		out = append(out, word)
 	}
 	return strings.Join(out, " ")
+}
+
+// pemOf returns the certificate of a test server.
+func pemOf(s *httptest.Server) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
 }

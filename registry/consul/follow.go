@@ -17,14 +17,16 @@ type follow struct {
 	svc   *registry.Service // last known good; nil: never read
 	shown *registry.Service // what the Snapshot shows, or will when it is published
 	// index is Consul's of the last answer that showed svc; 0: not known.
-	index  uint64
-	seen   time.Time // when svc was last read at first hand
-	told   time.Time // last good answer, whatever it said
-	turn   *list.Element
-	sums   sums  // of the checks in svc and of its nodes, for the bell
-	fresh  bool  // answered or held since Run began
-	err    error // of the last read, nil when it was good
-	denied bool  // the last answer was refused or filtered
+	index uint64
+	// toldIndex is Consul's index of the stream's last answer.
+	toldIndex uint64
+	seen      time.Time // when svc was last read at first hand
+	told      time.Time // last good answer, whatever it said
+	turn      *list.Element
+	sums      sums  // of the checks in svc and of its nodes, for the bell
+	fresh     bool  // answered or held since Run began
+	err       error // of the last read, nil when it was good
+	denied    bool  // the last answer was refused or filtered
 
 	doubt  time.Time // since when answers contradict svc; zero: they do not
 	ask    time.Time // when to read it outside a stream; zero: no need
@@ -97,6 +99,7 @@ func (l *loop) onStream(f *follow, r reading, meta *api.QueryMeta) {
 		return
 	}
 	f.gen++
+	f.toldIndex = meta.LastIndex
 	l.heard(f)
 	if contradiction(f.svc, r) != nothing {
 		l.suspect(f)
@@ -135,8 +138,8 @@ func (l *loop) accept(f *follow, r reading, index uint64) (changed bool) {
 	l.setFresh(f)
 	l.setTries(f, 0)
 	l.setDenied(f, false)
-	if !lost(f.svc, r.svc) {
-		l.bell.explain(index)
+	for _, at := range r.indices {
+		l.bell.explain(at)
 	}
 	if len(r.svc.Instances) > 0 {
 		f.index, f.seen = index, now
@@ -150,23 +153,6 @@ func (l *loop) accept(f *follow, r reading, index uint64) (changed bool) {
 	}
 	l.forget(f)
 	return changed
-}
-
-// lost tells whether got lacks an instance that was known.
-func lost(known, got *registry.Service) bool {
-	if known == nil {
-		return false
-	}
-	left := make(map[instanceKey]bool, len(got.Instances))
-	for _, in := range got.Instances {
-		left[instanceKey{in.Node, in.ID}] = true
-	}
-	for _, in := range known.Instances {
-		if !left[instanceKey{in.Node, in.ID}] {
-			return true
-		}
-	}
-	return false
 }
 
 // know makes svc the last known good state of f, and keeps what depends on it:

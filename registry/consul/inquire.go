@@ -52,6 +52,10 @@ func (l *loop) onRead(f *follow, e evidence, gen uint64, sweep bool) {
 		}
 		return
 	}
+	if e.err == nil && outrun(e.index, f.toldIndex, f.doubt, time.Now()) {
+		l.asks.set(f, time.Now().Add(outrunPause))
+		return
+	}
 	if e.err != nil && f.doubt.IsZero() {
 		l.retry(f)
 		return
@@ -77,6 +81,20 @@ func (l *loop) onRead(f *follow, e evidence, gen uint64, sweep bool) {
 		f.strict = true
 		l.hold(f, why)
 	}
+}
+
+const (
+	// outrunPause and outrunLimit are how often, and how long, a read is repeated
+	// that shows less than the stream has told.
+	outrunPause = 10 * time.Millisecond
+	outrunLimit = time.Second
+)
+
+// outrun tells whether a read that was to confirm what a stream told is older
+// than that: Consul tells its streams of a change before a read shows it. An
+// index that stays lower is another matter: the servers lost their state.
+func outrun(read, told uint64, doubt, now time.Time) bool {
+	return read < told && !doubt.IsZero() && now.Sub(doubt) < outrunLimit
 }
 
 // inquire reads one service without waiting, and where the answer contradicts

@@ -24,6 +24,9 @@ type reading struct {
 	untested bool
 	sums     sums // of its checks and those of its nodes
 	acl      bool // Consul says that ACLs are on
+	// indices are those of Consul at which something in it was written. What was
+	// removed leaves none.
+	indices []uint64
 }
 
 // toService turns Consul's answer about one service into ours. Connect proxies
@@ -31,6 +34,7 @@ type reading struct {
 func toService(name string, entries []*api.ServiceEntry, p registry.Policy) (reading, error) {
 	svc := &registry.Service{Name: name, Instances: make([]registry.Instance, 0, len(entries))}
 	fresh := 0
+	var indices []uint64
 	for i, e := range entries {
 		if e == nil || e.Node == nil || e.Service == nil || slices.Contains(e.Checks, nil) {
 			return reading{}, fmt.Errorf("%w: instance %d of service %q is incomplete", ErrDecode, i, name)
@@ -40,6 +44,10 @@ func toService(name string, entries []*api.ServiceEntry, p registry.Policy) (rea
 		}
 		if e.Service.ID == "" || e.Node.Node == "" {
 			return reading{}, fmt.Errorf("%w: instance %d of service %q has no ID or no node", ErrDecode, i, name)
+		}
+		indices = append(indices, e.Service.ModifyIndex)
+		for _, c := range e.Checks {
+			indices = append(indices, c.ModifyIndex)
 		}
 		in := toInstance(name, e, p)
 		svc.Instances = append(svc.Instances, in)
@@ -52,6 +60,7 @@ func toService(name string, entries []*api.ServiceEntry, p registry.Policy) (rea
 		svc:      svc,
 		untested: fresh > 0 && fresh == len(svc.Instances),
 		sums:     sumEntries(name, entries),
+		indices:  indices,
 	}, nil
 }
 

@@ -139,6 +139,7 @@ func TestManyServicesWithRealAgent(t *testing.T) {
 // An agent that is restarted, and one whose connections end, are followed again
 // by every stream.
 func TestStreamsSurviveRestart(t *testing.T) {
+	t.Parallel()
 	a := startAgent(t, agent.Config{TLS: true, Persistent: true})
 	raw, c := a.api(""), a.tlsClient()
 	fill(t, raw, 100)
@@ -219,5 +220,24 @@ func TestStormWithRealAgent(t *testing.T) {
 			took := eventually(t, 5*time.Second, "all is right", right)
 			t.Logf("all is right after %v", took.Round(time.Millisecond))
 		})
+	}
+}
+
+// An instance that goes right after it came is given up at once: Consul tells a
+// stream of it before a read that is to confirm it shows it.
+func TestInstanceThatComesAndGoes(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t, agent.Config{TLS: true})
+	raw, c := a.api(""), a.tlsClient()
+	fill(t, raw, 20)
+	registerOurselves(t, c)
+	w := watch(t, c, WatchConfig{})
+	for i := range 200 {
+		name := fmt.Sprintf("many-%03d", i%20)
+		two := name + "-0," + name + "-1"
+		register(t, raw, name, name+"-2", "node-0", 9, api.HealthPassing)
+		eventually(t, 3*time.Second, "it came", func() bool { return w.ready(name) == two+","+name+"-2" })
+		deregister(t, raw, name+"-2", "node-0")
+		eventually(t, 3*time.Second, "it went", func() bool { return w.ready(name) == two })
 	}
 }
