@@ -50,7 +50,11 @@ func parseAddress(text string) (r AddressRange, err error) {
 		}
 		return AddressRange{Network: p.Masked()}, nil
 	}
-	if ip, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]")); err == nil {
+	literal := text
+	if strings.HasPrefix(text, "[") && strings.HasSuffix(text, "]") {
+		literal = text[1 : len(text)-1]
+	}
+	if ip, err := netip.ParseAddr(literal); err == nil {
 		return AddressRange{Network: single(ip)}, nil
 	}
 	host, port, err := net.SplitHostPort(text)
@@ -70,7 +74,12 @@ func parseAddress(text string) (r AddressRange, err error) {
 		r.Network = single(ip)
 		return r, nil
 	}
-	r.Host, _, err = parseHost(host, false)
+	if r.Host, _, err = parseHost(host, false); strings.ContainsAny(r.Host, "[:") {
+		return r, errors.New("want an IPv6 address in brackets with a port, such as [::1]:80, or one without either")
+	}
+	if name, _ := splitPort(r.Host); err == nil && isNumber(name[strings.LastIndexByte(name, '.')+1:]) {
+		return r, fmt.Errorf("%q is neither a name nor an address in its usual form", host)
+	}
 	return r, err
 }
 

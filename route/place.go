@@ -17,16 +17,16 @@ type place struct {
 	silent    bool   // its traffic is not carried
 }
 
-// before orders the places of one host and path as they are tried.
-func (a place) compare(b place) int {
+// compare orders the places of one host and path as they are tried.
+func (p place) compare(o place) int {
 	bit := func(v bool) int {
 		if v {
 			return 1
 		}
 		return 0
 	}
-	return cmp.Or(bit(a.silent)-bit(b.silent), cmp.Compare(b.priority, a.priority),
-		bit(a.condition == "")-bit(b.condition == ""), strings.Compare(a.condition, b.condition))
+	return cmp.Or(bit(p.silent)-bit(o.silent), cmp.Compare(o.priority, p.priority),
+		bit(p.condition == "")-bit(o.condition == ""), strings.Compare(p.condition, o.condition))
 }
 
 func (b *Builder) placeOf(r *Rule) (place, error) {
