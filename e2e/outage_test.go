@@ -180,12 +180,12 @@ func manualPolicy(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, ok := strings.Cut(string(page), "```hcl\n")
+	_, rest, ok := strings.Cut(string(page), "```hcl\nservice_prefix")
 	block, _, ok2 := strings.Cut(rest, "```")
 	if !ok || !ok2 {
-		t.Fatal("docs/OPERATIONS.md has no hcl block")
+		t.Fatal("docs/OPERATIONS.md has no hcl block that begins with service_prefix")
 	}
-	return strings.Split(strings.TrimSpace(block), "\n")
+	return strings.Split(strings.TrimSpace("service_prefix"+block), "\n")
 }
 
 // aclToken returns a function that gives the balancer's token these rules, and

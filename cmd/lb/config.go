@@ -234,6 +234,12 @@ func (c Config) builder() (b route.Builder, err error) {
 	return b, nil
 }
 
+// readOnly says whether the API only looks: as ui.access says or, where nobody
+// said it, if strangers can reach it.
+func (c Config) readOnly() bool {
+	return c.UI.Access == "ro" || c.source("ui.access") == "default" && !loopback(c.UI.Addr)
+}
+
 // sinks are where metrics are sent.
 func (m Metrics) sinks() ([]metrics.Sink, error) {
 	return metrics.Config{

@@ -188,7 +188,7 @@ var options = []*option{
 	},
 	{
 		key: "ui.access", group: "Admin", field: func(c *Config) any { return &c.UI.Access },
-		doc: "rw lets the API write route commands, ro lets it only look", values: []string{"rw", "ro"},
+		doc: "rw lets the API write route commands, ro lets it only look; where ui.addr is not loopback it must be said, or it is ro", values: []string{"rw", "ro"},
 	},
 	{
 		key: "ui.allow.remote", group: "Admin", field: func(c *Config) any { return &c.UI.AllowRemote },

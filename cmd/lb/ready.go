@@ -126,7 +126,7 @@ func (b *balancer) adminServer(metrics prometheus.Gatherer) *admin.Server {
 		Core:      b.core,
 		Canary:    b.canaries,
 		Overrides: b.overrides,
-		ReadOnly:  b.cfg.UI.Access == "ro",
+		ReadOnly:  b.cfg.readOnly(),
 		Registry:  b.registryStatus,
 		Ready:     b.readiness,
 		Config:    b.cfg.show(),
