@@ -28,8 +28,8 @@ func startOutage(l *lab, opts ...string) *outage {
 	l.web(1, 1)
 	l.demo("api", "v1", "urlprefix-api.test/")
 	l.demo("api", "v2", "urlprefix-api.test/,canary")
-	l.kvPut("lb/canary/web", `{"ratio":0.5,"stale_after":"3s"}`)
-	l.kvPut("lb/canary/api", `{"ratio":0.5,"stale_after":"3s","on_stale":"hold"}`)
+	l.kvPut("lb/canary/web", `{"ratio":0.5,"stale_after":"6s"}`)
+	l.kvPut("lb/canary/api", `{"ratio":0.5,"stale_after":"6s","on_stale":"hold"}`)
 	o.b = l.lb(opts...)
 	l.warm(o.b, 4)
 	for _, s := range []string{"web", "api"} {

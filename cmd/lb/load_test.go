@@ -240,3 +240,28 @@ func FuzzParseFile(f *testing.F) {
 		_, _ = load(given{file: data, name: "lb.yaml"})
 	})
 }
+
+// What strangers can reach only looks, unless somebody said that it may write.
+func TestReadOnly(t *testing.T) {
+	for _, c := range []struct {
+		addr, access, source string
+		want                 bool
+	}{
+		{"127.0.0.1:9998", "rw", "", false},
+		{"localhost:9998", "rw", "", false},
+		{"127.0.0.1:9998", "ro", "flag", true},
+		{":9998", "rw", "", true},
+		{"10.0.0.5:9998", "rw", "", true},
+		{":9998", "rw", "flag --ui.access", false},
+		{":9998", "ro", "flag --ui.access", true},
+	} {
+		cfg := Default()
+		cfg.UI.Addr, cfg.UI.Access = c.addr, c.access
+		if c.source != "" {
+			cfg.sources = map[string]string{"ui.access": c.source}
+		}
+		if got := cfg.readOnly(); got != c.want {
+			t.Errorf("%s, %s from %q: read-only %v, want %v", c.addr, c.access, c.source, got, c.want)
+		}
+	}
+}
