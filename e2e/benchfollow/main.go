@@ -167,7 +167,7 @@ func (b *bench) run() {
 	b.until(3*time.Minute, "the balancer is ready", func() bool { return b.status("http://"+b.admin+"/ready", "") == 200 })
 	b.note("ready %.1f s after its start", time.Since(began).Seconds())
 	time.Sleep(5 * time.Second)
-	lbIdle, agentBusy := b.idle(10 * time.Second)
+	lbIdle, agentBusy := b.idle(35 * time.Second) // longer than a query waits
 	b.note("when nothing changes the balancer takes %.2f %% of a core, the agent %.2f %% (%.2f %% without a balancer)", 100*lbIdle, 100*agentBusy, 100*agentIdle)
 	b.note("resident: balancer %d MB, agent %d MB", rss(b.balancer.Process.Pid), rss(b.agent.PID()))
 

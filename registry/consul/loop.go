@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -227,10 +228,16 @@ func (l *loop) serviceQuery(f *follow, lane *lane) *query[reading] {
 		same: func(a, b reading) bool {
 			return a.svc == b.svc || sameService(a.svc, b.svc) && a.untested == b.untested
 		},
-		good:  func(r reading, m *api.QueryMeta, _ bool) { l.do(func() { l.onStream(f, r, m) }) },
-		bad:   func(err error) { l.do(func() { l.onStreamError(f, err) }) },
-		dc:    l.w.cfg.Datacenter,
-		wait:  func() time.Duration { return streamWait(int(l.following.Load()), l.w.cfg.Wait) },
+		good: func(r reading, m *api.QueryMeta, _ bool) { l.do(func() { l.onStream(f, r, m) }) },
+		bad:  func(err error) { l.do(func() { l.onStreamError(f, err) }) },
+		dc:   l.w.cfg.Datacenter,
+		wait: func() time.Duration {
+			wait := streamWait(int(l.following.Load()), l.w.cfg.Wait)
+			if lane != nil { // many: they shall not all come back at once
+				wait = wait/2 + rand.N(wait/2)
+			}
+			return wait
+		},
 		woken: &l.w.client.woken,
 		gate:  l.gate,
 		crowd: func() int { return int(l.failures.Load()) },
