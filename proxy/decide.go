@@ -113,6 +113,11 @@ func Decide(t *route.Table, s Settings, live Live, gate Gate, r Request, d Draw)
 		dec.noRoute(t, s, path)
 		return dec
 	}
+	if search.Ambiguous(rt) {
+		dec.Route = rt
+		dec.answer(Answer{Status: 400, Body: "the path could mean another one", Class: ClientError, Reason: ReasonAmbiguous})
+		return dec
+	}
 	if dec.decide(rt, s, live, gate, r, &d); dec.loops() {
 		dec.elude(&search, s, live, gate, r, &d)
 	}

@@ -157,6 +157,34 @@ func TestDecide(t *testing.T) {
 // TestDecideFull: where there is no room, canaries leave it to stable, and
 // stable refuses.
 // Before the catalog is known nobody can say that there is no such route.
+// TestDecideAmbiguous: what an instance could read as the path of a guarded
+// route is refused before an instance is chosen.
+func TestDecideAmbiguous(t *testing.T) {
+	tab := table(t, `
+web s1 s1:1 passing urlprefix-a.test/ urlprefix-a.test/admin_allow=ip:10.0.0.0/8
+web s2 s2:1 passing urlprefix-b.test/
+`)
+	for r, want := range map[string]string{
+		"GET a.test/..%2fadmin":                    "400 client_error ambiguous",
+		`GET a.test/x/..;/admin`:                   "400 client_error ambiguous",
+		"GET a.test/admin%2f from:10.0.0.1":        "400 client_error ambiguous",
+		"GET a.test/x":                             "s1 stable default",
+		"GET a.test/admin":                         "403 answered access",
+		"GET a.test//admin":                        "403 answered access",
+		"GET a.test/admin/x%20y;v=1 from:10.0.0.1": "s1 stable default",
+		"GET b.test/..%2fadmin":                    "s2 stable default",
+	} {
+		d := Decide(tab, Settings{}, upstreams(newClock()), nil, req(r), Draw{})
+		got := describe(d)
+		if d.Answer != nil {
+			got += " " + d.Answer.Reason.String()
+		}
+		if got != want {
+			t.Errorf("%s\n got %s\nwant %s", r, got, want)
+		}
+	}
+}
+
 func TestDecideWithoutATable(t *testing.T) {
 	for _, tab := range []*route.Table{nil, {}} {
 		d := Decide(tab, Settings{}, upstreams(newClock()), nil, req("GET a.test/"), Draw{})

@@ -147,6 +147,8 @@ func (e *Explanation) chosen(d *Decision, r Request) {
 		e.Why = whyArm(d, r)
 	case d.Answer.Reason == ReasonRedirect:
 		e.Why = "the route is a redirect"
+	case d.Answer.Reason == ReasonAmbiguous:
+		e.Why = "an instance could read the path as that of another route, and allow=, deny= or auth= hold for some of the host"
 	case d.Answer.Reason == ReasonAccess:
 		e.Why = "allow= or deny= of the route keeps out " + addresses(r.Chain(nil))
 	case d.Answer.Reason == ReasonAuth:

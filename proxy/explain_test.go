@@ -54,6 +54,8 @@ func TestExplain(t *testing.T) {
 	f("web w w:1 passing urlprefix-a.test/_redirect=302,/b", "GET a.test/", nil, "302 a.test/ web stable /b: the route is a redirect")
 	f("web w w:1 passing urlprefix-a.test/_deny=ip:203.0.113.0/24", "GET a.test/", nil, "403 a.test/ web stable: allow= or deny= of the route keeps out 203.0.113.7")
 	f("web w w:1 passing urlprefix-a.test/_auth=x", "GET a.test/", nil, "401 a.test/ web stable: auth= of the route asks for a name and a password that the request does not have")
+	f("web w w:1 passing urlprefix-a.test/ urlprefix-a.test/x_deny=ip:203.0.113.0/24", "GET a.test/..%2fx", nil,
+		"400 a.test/  : an instance could read the path as that of another route, and allow=, deny= or auth= hold for some of the host")
 	f("web w w:1 critical /", "GET a.test/", nil, "503 / web stable: no instance of the service is available")
 	f("web w w:1 passing urlprefix-a.test/", "GET b.test/", nil, "404: no route for this host and path")
 	f("web w w:1 passing /", "GET a.test/%zz", nil, "400: the path of the request is malformed")
@@ -142,7 +144,7 @@ func TestExplanationsAreDecisions(t *testing.T) {
 				options.Draw(rt, "options"), rapid.SampledFrom([]string{"", " canary"}).Draw(rt, "tag"))
 		}
 		tab := table(t, lines.String(), &route.Split{Service: "web", Explicit: true, Ratio: rapid.Float64Range(0, 1).Draw(rt, "ratio")})
-		r := req(rapid.SampledFrom([]string{"GET", "POST"}).Draw(rt, "method") + " " + rapid.SampledFrom([]string{"a.test", "b.test", "c"}).Draw(rt, "of") + rapid.SampledFrom([]string{"/", "/a/x", "/a/b"}).Draw(rt, "at"))
+		r := req(rapid.SampledFrom([]string{"GET", "POST"}).Draw(rt, "method") + " " + rapid.SampledFrom([]string{"a.test", "b.test", "c"}).Draw(rt, "of") + rapid.SampledFrom([]string{"/", "/a/x", "/a/b", "/..%2fa", "/a;x/b"}).Draw(rt, "at"))
 		d := Draw{Part: rapid.Uint64().Draw(rt, "part"), Arm: rapid.Uint64().Draw(rt, "arm"), Instance: rapid.Uint64().Draw(rt, "instance"), Now: newClock().t}
 		s := Settings{PanicPercent: 50, PanicCritical: rapid.Bool().Draw(rt, "panic")}
 		core := &Core{}

@@ -12,6 +12,7 @@ const (
 	ReasonFull                       // the service has as many requests in flight as it may
 	ReasonUnknown                    // the catalog is not known yet
 	ReasonMalformed                  // its path, or its host where the answer needs it, cannot be read
+	ReasonAmbiguous                  // its path could mean another one, and access rules hold for its host
 	ReasonAccess                     // allow= or deny= keeps the client out
 	ReasonAuth                       // its credentials are missing or wrong
 	ReasonAuthBusy                   // too many passwords are being checked
@@ -22,7 +23,7 @@ const (
 )
 
 var reasonNames = [...]string{
-	"", "redirect", "no_route", "no_instance", "full", "unknown", "malformed", "access", "auth", "auth_busy", "redirect_loop", "loop", "rate_limit", "max_conn",
+	"", "redirect", "no_route", "no_instance", "full", "unknown", "malformed", "ambiguous", "access", "auth", "auth_busy", "redirect_loop", "loop", "rate_limit", "max_conn",
 }
 
 // String returns the label used in metrics and logs; "" for NoReason.

@@ -18,6 +18,7 @@ type index struct {
 	matcher Matcher
 	noGlobs bool
 	size    int // number of routes
+	guarded int // number of those with access rules
 
 	names  prefixes[hostPaths] // every host as it is written, and exact ones without a usual port
 	suffix prefixes[hostPaths] // what follows the "*", backwards; "" of "*" itself
@@ -33,10 +34,11 @@ type hostPaths struct {
 
 // paths are the routes of one host.
 type paths struct {
-	kind   hostKind
-	size   int    // number of routes
-	only   *Route // the route of "/", when that is all and has no condition
-	levels []level
+	kind    hostKind
+	size    int    // number of routes
+	guarded int    // number of those with access rules
+	only    *Route // the route of "/", when that is all and has no condition
+	levels  []level
 }
 
 // level is the routes of one host with the same priority.
@@ -65,6 +67,19 @@ func (p *atKey) size() int {
 		return 1
 	}
 	return len(p.routes)
+}
+
+// guarded returns how many of the routes have access rules.
+func (p *atKey) guarded() (n int) {
+	if p.plain != nil && p.plain.guarded {
+		n++
+	}
+	for _, r := range p.routes {
+		if r.guarded {
+			n++
+		}
+	}
+	return n
 }
 
 // appendTo appends the place's routes to list.
@@ -211,6 +226,7 @@ func (e *indexEdit) setPlace(host, key string, routes []*Route) {
 		}
 		if at := l.get(key); at.size() > 0 {
 			p.size -= at.size()
+			p.guarded -= at.guarded()
 			l.delete(key, p.owned)
 		}
 		if l.empty() {
@@ -233,8 +249,10 @@ func (e *indexEdit) setPlace(host, key string, routes []*Route) {
 			p.levels = slices.Insert(p.levels, i, l)
 		}
 		was := p.levels[i].get(key)
+		is := newAtKey(routes[:n])
 		p.size += n - was.size()
-		p.levels[i].set(key, newAtKey(routes[:n]), p.owned)
+		p.guarded += is.guarded() - was.guarded()
+		p.levels[i].set(key, is, p.owned)
 		routes = routes[n:]
 	}
 }
@@ -268,8 +286,10 @@ func (e *indexEdit) done() *index {
 func (e *indexEdit) install(host string, p *paths) {
 	if old := e.paths(host); old != nil {
 		e.size -= old.size
+		e.guarded -= old.guarded
 	}
 	e.size += p.size
+	e.guarded += p.guarded
 	if p.size == 0 {
 		p = nil
 	} else {

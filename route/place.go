@@ -184,6 +184,9 @@ func (b *Builder) route(lots []lot) *Route {
 		Host: first.place.host, Path: first.path, Parts: parts, key: first.place.key,
 		Priority: first.place.priority, When: first.when, condition: first.place.condition, silent: first.place.silent,
 	}
+	for i := range lots {
+		route.guarded = route.guarded || lots[i].guarded()
+	}
 	return route
 }
 

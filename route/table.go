@@ -53,6 +53,7 @@ type Route struct {
 	key       string // Path in the form of CleanPath
 	condition string // When, as options of a tag
 	silent    bool   // its traffic is not carried: no request is matched
+	guarded   bool   // some target has access rules, or needs credentials
 }
 
 // Carried reports whether requests are matched with the route. Those that are
