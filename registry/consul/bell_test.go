@@ -57,7 +57,7 @@ func TestExplained(t *testing.T) {
 }
 
 func TestCatalogPause(t *testing.T) {
-	for size, want := range map[int]time.Duration{0: 0, 700: 0, 138 << 10: 56 * time.Millisecond, 620 << 10: 253 * time.Millisecond, 64 << 20: time.Second} {
+	for size, want := range map[int]time.Duration{0: 0, 700: 0, 138 << 10: 35 * time.Millisecond, 620 << 10: 158 * time.Millisecond, 64 << 20: time.Second} {
 		if got := catalogPause(size).Truncate(time.Millisecond); got != want {
 			t.Errorf("%d bytes: %v, want %v", size, got, want)
 		}
