@@ -65,7 +65,7 @@ func TestCatalogPause(t *testing.T) {
 }
 
 func TestStreamWait(t *testing.T) {
-	for n, want := range map[int]time.Duration{0: 30 * time.Second, 3000: 30 * time.Second, 10000: 100 * time.Second, 1 << 20: 10 * time.Minute} {
+	for n, want := range map[int]time.Duration{0: 30 * time.Second, 1200: 30 * time.Second, 10000: 250 * time.Second, 1 << 20: 10 * time.Minute} {
 		if got := streamWait(n, maxWait); got != want {
 			t.Errorf("%d streams: %v, want %v", n, got, want)
 		}

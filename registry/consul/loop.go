@@ -212,7 +212,7 @@ func (l *loop) catalogQuery() *query[map[string]tags] {
 
 // streamsPerSecond is how many streams at most end their wait in a second when
 // nothing changes.
-const streamsPerSecond = 100
+const streamsPerSecond = 40
 
 // streamWait is how long a stream waits when there are n: longer where there are
 // many, up to what Consul allows.
