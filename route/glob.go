@@ -306,6 +306,75 @@ func matchParts(parts []globPart, s string) bool {
 	return true
 }
 
+// maxMeeting bounds what it costs to compare two patterns: larger ones are said
+// to meet.
+const maxMeeting = 1 << 14
+
+// globsMeet reports whether some text may match both patterns; of nil, which
+// could not be compiled, that is not known.
+func globsMeet(a, b *glob) bool {
+	if a == nil || b == nil {
+		return true
+	}
+	as, bs := a.sequences(), b.sequences()
+	cost := 0
+	for _, x := range as {
+		for _, y := range bs {
+			if cost += (len(x) + 1) * (len(y) + 1); cost > maxMeeting || charsMeet(x, y) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// sequences returns the alternatives as characters and stars.
+func (g *glob) sequences() (all [][]char) {
+	for _, parts := range g.alternatives {
+		var chars []char
+		for i, p := range parts {
+			if i > 0 {
+				chars = append(chars, char{star: true})
+			}
+			for k := range len(p.literal) {
+				var set class
+				set.add(p.literal[k])
+				chars = append(chars, char{set: set})
+			}
+			for _, set := range p.chars {
+				chars = append(chars, char{set: set})
+			}
+		}
+		all = append(all, chars)
+	}
+	return all
+}
+
+// charsMeet reports whether some text is what both a and b say.
+func charsMeet(a, b []char) bool {
+	row := make([]bool, len(b)+1) // what is left of a, and of b from each place on, meet
+	for i := len(a); i >= 0; i-- {
+		below := false // of the row before, one place further on
+		for j := len(b); j >= 0; j-- {
+			was := row[j]
+			switch {
+			case i == len(a) && j == len(b):
+				row[j] = true
+			case i < len(a) && a[i].star:
+				row[j] = was || j < len(b) && row[j+1]
+			case j < len(b) && b[j].star:
+				row[j] = row[j+1] || i < len(a) && was
+			default:
+				row[j] = i < len(a) && j < len(b) && a[i].set.meets(b[j].set) && below
+			}
+			below = was
+		}
+	}
+	return row[0]
+}
+
+func (c *class) meets(o class) bool { return c[0]&o[0]|c[1]&o[1] != 0 }
+
 // globs finds the patterns that match a text, in descending order of the
 // patterns' bytes. As prefixes, a copy stays as it is. Patterns are found by what
 // they start with up to the first special character, so that others cost

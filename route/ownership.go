@@ -328,7 +328,7 @@ const (
 // estates are the places that services own in the mode FirstOwner.
 type estates struct {
 	hosts map[string]map[string]*estate // by estateHost and key
-	globs map[string]bool               // hosts that are globs
+	globs map[string]*glob              // hosts that are globs, or end with what is no whole label
 	// waiting are the services with a claim that an estate keeps out, or has
 	// as a guest.
 	waiting map[spotKey]map[string]bool
@@ -348,7 +348,7 @@ type estate struct {
 
 func newEstates(noGlobs, globPaths bool) *estates {
 	return &estates{
-		hosts: map[string]map[string]*estate{}, globs: map[string]bool{}, waiting: map[spotKey]map[string]bool{},
+		hosts: map[string]map[string]*estate{}, globs: map[string]*glob{}, waiting: map[spotKey]map[string]bool{},
 		vacant: map[spotKey]string{}, noGlobs: noGlobs, globPaths: globPaths,
 	}
 }
@@ -362,8 +362,8 @@ func (e *estates) put(k spotKey, service string, claims int) {
 	if paths == nil {
 		paths = map[string]*estate{}
 		e.hosts[k.host] = paths
-		if kindOf(k.host, e.noGlobs) == globHost {
-			e.globs[k.host] = true
+		if kind := kindOf(k.host, e.noGlobs); kind == globHost || kind == suffixHost && k.host[1] != '.' {
+			e.globs[k.host], _ = compileGlob(k.host)
 		}
 	}
 	paths[k.key] = &estate{service: service, claims: claims}
@@ -442,8 +442,8 @@ func (e *estates) over(service string, c *claim) (found spotKey, ok bool) {
 	if k.host == "" {
 		return found, false
 	}
-	from := 1
-	if kindOf(k.host, e.noGlobs) == globHost {
+	from, kind := 1, kindOf(k.host, e.noGlobs)
+	if kind == globHost {
 		for _, host := range sortedKeys(e.hosts) { // a glob is rare, and costs more
 			if host != "" && globHolds(k.host, host) && try(host) {
 				return found, true
@@ -456,11 +456,22 @@ func (e *estates) over(service string, c *claim) (found spotKey, ok bool) {
 			return found, true
 		}
 	}
-	if len(e.globs) > 0 {
-		for _, host := range sortedKeys(e.globs) {
-			if globHolds(host, k.host) && try(host) {
-				return found, true
-			}
+	// A pattern need not hold another one to take requests from it: it is enough
+	// that one host fits both and finds the newcomer's first.
+	var own *glob
+	if kind != exactHost {
+		own, _ = compileGlob(k.host)
+	}
+	var meet []string
+	for host, g := range e.globs {
+		if g.match(k.host) || kind != exactHost && compareHosts(k.host, host, e.noGlobs) < 0 && globsMeet(own, g) {
+			meet = append(meet, host)
+		}
+	}
+	slices.Sort(meet)
+	for _, host := range meet {
+		if try(host) {
+			return found, true
 		}
 	}
 	return found, false
