@@ -142,3 +142,25 @@ func (a Addresses) find(addr string) (r AddressRange, ok bool) {
 	}
 	return AddressRange{}, false
 }
+
+// CheckResolved says why nothing may be sent to an address that a target's
+// name (host:port) stands for: a name that was right when it was registered may
+// lead anywhere later. It holds for names what a Builder with the same lists
+// holds for addresses. An exception for the name is one for its addresses.
+func CheckResolved(name string, addr netip.AddrPort, denied, allowed Addresses) error {
+	if _, ok := allowed.find(name); ok {
+		return nil
+	}
+	ip := addr.Addr().Unmap().WithZone("")
+	text := netip.AddrPortFrom(ip, addr.Port()).String()
+	if _, ok := allowed.find(text); ok {
+		return nil
+	}
+	if ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast() {
+		return fmt.Errorf("address %q stands for %s, which is unspecified, multicast or link-local: such addresses are no targets", name, text)
+	}
+	if r, ok := denied.find(text); ok {
+		return fmt.Errorf("address %q stands for %s, which is denied (%s): registry.targets.allow makes an exception", name, text, r)
+	}
+	return nil
+}

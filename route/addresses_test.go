@@ -2,6 +2,7 @@ package route
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -75,4 +76,37 @@ func FuzzParseAddresses(f *testing.F) {
 			t.Fatalf("%q is %v, which is read as %v, %v", text, a[0], again, err)
 		}
 	})
+}
+
+func TestCheckResolved(t *testing.T) {
+	list := func(texts ...string) Addresses {
+		a, err := ParseAddresses(texts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	denied := list("127.0.0.0/8", "10.0.0.1:8500", "[::1]:9998")
+	f := func(name, addr string, allowed Addresses, want string) {
+		t.Helper()
+		got := ""
+		if err := CheckResolved(name, netip.MustParseAddrPort(addr), denied, allowed); err != nil {
+			got = err.Error()
+		}
+		if !strings.HasPrefix(got, want) || (got == "") != (want == "") {
+			t.Errorf("%s, %s\n got %s\nwant %s", name, addr, got, want)
+		}
+	}
+	f("a.test:80", "10.0.0.1:80", nil, "")
+	f("a.test:80", "127.0.0.2:80", nil, `address "a.test:80" stands for 127.0.0.2:80, which is denied (127.0.0.0/8)`)
+	f("a.test:80", "[::ffff:127.0.0.1]:80", nil, `address "a.test:80" stands for 127.0.0.1:80, which is denied`)
+	f("a.test:8500", "10.0.0.1:8500", nil, `address "a.test:8500" stands for 10.0.0.1:8500, which is denied`)
+	f("a.test:9998", "[::1%lo]:9998", nil, `address "a.test:9998" stands for [::1]:9998, which is denied`)
+	f("a.test:80", "169.254.169.254:80", nil, `address "a.test:80" stands for 169.254.169.254:80, which is unspecified, multicast or link-local`)
+	f("a.test:80", "[fe80::1%eth0]:80", nil, `address "a.test:80" stands for [fe80::1]:80, which is unspecified`)
+	f("a.test:80", "0.0.0.0:80", nil, `address "a.test:80" stands for 0.0.0.0:80, which is unspecified`)
+	f("a.test:80", "127.0.0.2:80", list("a.test"), "")
+	f("a.test:80", "127.0.0.2:80", list("127.0.0.2"), "")
+	f("a.test:80", "169.254.169.254:80", list("169.254.0.0/16"), "")
+	f("b.test:80", "127.0.0.2:80", list("a.test", "a.test:81", "127.0.0.3"), "address")
 }

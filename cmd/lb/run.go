@@ -9,6 +9,7 @@ import (
 	"io"
 	mathrand "math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"sync/atomic"
@@ -50,15 +51,17 @@ type balancer struct {
 	saver     *control.Saver // nil without registry.snapshot.path
 	counted   *control.Metrics
 
-	core    *proxy.Core
-	auth    *proxy.Authenticator
-	page    atomic.Pointer[[]byte] // see noRoute
-	engine  *nethttp.Server
-	metrics *proxy.Metrics
-	flusher *metrics.Flusher
-	access  *proxy.AccessLog // nil without log.access.target
-	logFile *logFile         // nil unless log.access.target is a file
-	admin   *admin.Server
+	core   *proxy.Core
+	auth   *proxy.Authenticator
+	page   atomic.Pointer[[]byte] // see noRoute
+	engine *nethttp.Server
+	// checkResolved judges what the names of instances stand for.
+	checkResolved func(name string, addr netip.AddrPort) error
+	metrics       *proxy.Metrics
+	flusher       *metrics.Flusher
+	access        *proxy.AccessLog // nil without log.access.target
+	logFile       *logFile         // nil unless log.access.target is a file
+	admin         *admin.Server
 
 	listeners
 
@@ -168,6 +171,9 @@ func (b *balancer) follow(reg prometheus.Registerer) error {
 		return fail(exitUsage, err, "")
 	}
 	builder.Denied = append(builder.Denied, b.denied()...)
+	b.checkResolved = func(name string, addr netip.AddrPort) error {
+		return route.CheckResolved(name, addr, builder.Denied, builder.Allowed)
+	}
 	b.watcher = consul.NewWatcher(b.client, consul.WatchConfig{TagPrefix: c.TagPrefix, Policy: c.Policy}, b.log.Named("registry"))
 	b.loop = &control.Loop{
 		Builder: builder,
@@ -237,7 +243,7 @@ func (b *balancer) dataPlane(reg prometheus.Registerer, out io.Writer) error {
 		Rand:       mathrand.Uint64,
 	}
 	b.core.Settings.Self = strconv.FormatUint(mathrand.Uint64(), 16)
-	b.engine = &nethttp.Server{Core: b.core, Log: b.log.Named("http"), AllowSkipVerify: p.TLSSkipVerify, Compress: compress, MaxConns: maxConns(openFiles())}
+	b.engine = &nethttp.Server{Core: b.core, Log: b.log.Named("http"), AllowSkipVerify: p.TLSSkipVerify, Compress: compress, CheckResolved: b.checkResolved, MaxConns: maxConns(openFiles())}
 	return nil
 }
 

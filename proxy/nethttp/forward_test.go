@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -132,6 +135,34 @@ func TestDialFault(t *testing.T) {
 	f(dial("connect", syscall.EHOSTUNREACH), proxy.ConnectError, 0)
 	f(os.ErrDeadlineExceeded, proxy.ConnectError, 0)
 	f(errors.New("tls: handshake failure"), proxy.ConnectError, 0)
+}
+
+// TestNamesAreJudgedWhenTheyAreResolved: what a name stands for is asked about
+// for every connection, and only that; addresses are the table's business.
+func TestNamesAreJudgedWhenTheyAreResolved(t *testing.T) {
+	instance := answering(t, ok, nil)
+	_, port, _ := net.SplitHostPort(instance)
+	for name, want := range map[string]int{instance: 200, "localhost:" + port: 502} {
+		var asked atomic.Int64
+		l := lb(t, "retries=0", func(s *Server) {
+			s.CheckResolved = func(n string, addr netip.AddrPort) error {
+				asked.Add(1)
+				if n != name || !addr.Addr().IsLoopback() {
+					t.Errorf("asked about %s, %s", n, addr)
+				}
+				return errors.New("not there")
+			}
+		}, name)
+		res, err := http.Get("http://" + l.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		http.DefaultClient.CloseIdleConnections()
+		if got := l.outcome().Status; got != want || asked.Load() > 0 != (want == 502) {
+			t.Errorf("%s: %d after %d questions, want %d", name, got, asked.Load(), want)
+		}
+	}
 }
 
 func TestShare(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -64,6 +65,8 @@ type pool struct {
 	timeouts proxy.Timeouts
 	maxIdle  int
 	tls      *tls.Config // cloned per site; nil is the system's roots
+
+	checkResolved func(name string, addr netip.AddrPort) error // see Server
 
 	mu     sync.RWMutex // guards what follows
 	sites  map[way]*site
@@ -172,6 +175,17 @@ func (p *pool) put(l *link) {
 // dial opens a new connection.
 func (p *pool) dial(ctx context.Context, s *site) (*link, error) {
 	d := net.Dialer{Timeout: p.timeouts.Dial}
+	if p.checkResolved != nil {
+		if _, err := netip.ParseAddrPort(s.addr); err != nil { // a name; addresses were judged when the table was built
+			d.Control = func(_, address string, _ syscall.RawConn) error {
+				a, err := netip.ParseAddrPort(address)
+				if err != nil {
+					return err
+				}
+				return p.checkResolved(s.addr, a)
+			}
+		}
+	}
 	c, err := d.DialContext(ctx, "tcp", s.addr)
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -45,6 +46,10 @@ type Server struct {
 	UpstreamTLS *tls.Config
 	// Compress says which responses are compressed; nil is none.
 	Compress *Compression
+	// CheckResolved says why no connection may be opened to an address that the
+	// name of an instance (host:port) stands for; nil opens all. It must not
+	// block.
+	CheckResolved func(name string, addr netip.AddrPort) error
 	// MaxConns is how many client connections may be open; further ones wait
 	// in the backlog. Zero means no limit.
 	MaxConns int
@@ -83,6 +88,7 @@ func (s *Server) setup() {
 		s.drain = new(proxy.Drain)
 	}
 	s.pool = newPool(s.timeouts, s.limits.IdlePerTarget, s.UpstreamTLS)
+	s.pool.checkResolved = s.CheckResolved
 	s.ctx, s.cut = context.WithCancelCause(context.Background())
 	if s.MaxConns > 0 {
 		s.slots = make(chan struct{}, s.MaxConns)
