@@ -303,10 +303,11 @@ func (l *loop) compare(services map[string]tags, now time.Time) (named bool) {
 	before := l.catalog
 	l.catalog = services
 	for name, tags := range services {
-		if !tags.routed {
+		old, known := before[name]
+		if !tags.routed || known && old == tags && l.follows[name] != nil {
 			continue
 		}
-		if _, known := before[name]; askable(name) {
+		if askable(name) {
 			l.add(name)
 		} else if !known {
 			l.w.log.Warn("service is ignored: Consul answers no question about such a name, register it with another one", "service", fmt.Sprintf("%q", name))
