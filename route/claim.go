@@ -219,7 +219,7 @@ func (b *Builder) checkAddr(addr string) error {
 		}
 	} else if ip = ip.Unmap(); ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast() {
 		if _, ok := b.Allowed.find(addr); !ok {
-			return fmt.Errorf("address %q is unspecified, multicast or link-local: such addresses are no targets", addr)
+			return fmt.Errorf("address %q is unspecified, multicast or link-local: such addresses are no targets; registry.targets.allow makes an exception", addr)
 		}
 	}
 	if r, ok := b.denied(addr); ok {
@@ -265,7 +265,7 @@ func (b *Builder) checkRedirect(o *Options) error {
 	if ip, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
 		if ip = ip.Unmap(); ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast() {
 			if _, ok := b.Allowed.find(addr); !ok {
-				return fmt.Errorf("redirect url %q leads to an unspecified, multicast or link-local address", o.Redirect.URL)
+				return fmt.Errorf("redirect url %q leads to an unspecified, multicast or link-local address; registry.targets.allow makes an exception", o.Redirect.URL)
 			}
 		}
 	}

@@ -490,6 +490,12 @@ func usualBurst(perSecond float64) int { return max(1, int(math.Ceil(perSecond))
 // String returns the limit as it stands in a tag.
 func (l *RateLimit) String() string {
 	s := formatNumber(l.PerSecond) + "/s"
+	for _, unit := range [...]string{"m", "h"} { // 2/m rather than 0.03333333333333333/s
+		n := l.PerSecond * ratePeriods[unit]
+		if text := formatNumber(n) + "/" + unit; len(text) < len(s) && n/ratePeriods[unit] == l.PerSecond {
+			s = text
+		}
+	}
 	if l.Burst != usualBurst(l.PerSecond) {
 		s += "," + strconv.Itoa(l.Burst)
 	}

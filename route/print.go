@@ -83,6 +83,8 @@ func (t *Table) PrintCommands(w io.Writer) error {
 	for r := range t.Routes() {
 		if !r.Carried() {
 			fmt.Fprintf(out, "# %s: the traffic of this route is not carried by this version\n", printable(r.Host+r.Path))
+		} else if names := r.notCarried(); len(names) > 0 {
+			fmt.Fprintf(out, "# %s: not carried out by this version: %s\n", printable(r.Host+r.Path), strings.Join(names, ", "))
 		}
 		n := 0
 		for _, p := range r.Parts {
@@ -108,6 +110,19 @@ func (t *Table) PrintCommands(w io.Writer) error {
 		}
 	}
 	return out.Flush()
+}
+
+// notCarried returns the options of the route's targets that this version does
+// not carry out.
+func (r *Route) notCarried() (names []string) {
+	for t := range r.Targets() {
+		for _, name := range t.Options.NotCarried() {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
 }
 
 // command returns the target as a route add, or as a comment when no command
