@@ -216,6 +216,20 @@ func TestLoopLogsTransitionsOnce(t *testing.T) {
 	})
 }
 
+// What is refused of a route command is nowhere but in the log's where.
+func TestLoopLogsWhereACommandIs(t *testing.T) {
+	var log logText
+	l := &Loop{Log: hclog.New(&hclog.LoggerOptions{Output: &log, DisableTime: true})}
+	running(t, l, func(t *testing.T) {
+		l.SetOverrides(route.ParseOverrides(route.CommandText{Source: "lb/routes/a", Text: "\nroute ad web"}))
+		l.SetSnapshot(catalog(1))
+		synctest.Wait()
+	})
+	if want := "refused: where=lb/routes/a:2:7 service=\"\" error="; !strings.Contains(log.String(), want) {
+		t.Errorf("no %q in\n%s", want, &log)
+	}
+}
+
 // value reads a counter or gauge.
 func value(t *testing.T, r *prometheus.Registry, name string) float64 {
 	t.Helper()

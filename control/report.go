@@ -30,6 +30,10 @@ func report(log hclog.Logger, c *route.Changes) {
 	}
 	problems := func(level hclog.Level, what string, list []route.Problem) {
 		for _, p := range list[:min(len(list), reportLines)] {
+			if p.Instance == "" && p.Tag == "" { // of a route command: there is no other place
+				log.Log(level, what, "where", p.Where, "service", p.Service, "error", p.Error)
+				continue
+			}
 			log.Log(level, what, "service", p.Service, "instance", p.Instance, "node", p.Node, "tag", p.Tag, "error", p.Error)
 		}
 		if more := len(list) - reportLines; more > 0 {

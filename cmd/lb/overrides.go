@@ -51,19 +51,7 @@ func (o *overrides) set(i int, pairs []consul.Pair) {
 	o.sets[i] = pairs
 	old := o.parsed
 	o.parsed = route.ParseOverrides(texts(o.sets)...)
-	o.publish(o.parsed)
-	said := map[string]bool{}
-	for _, p := range old.Problems {
-		said[p.Where+p.Error] = true
-	}
-	fresh := slices.DeleteFunc(slices.Clone(o.parsed.Problems), func(p route.Problem) bool { return said[p.Where+p.Error] })
-	const most = 20
-	for _, p := range fresh[:min(len(fresh), most)] {
-		o.log.Warn("route command refused", "where", p.Where, "error", p.Error)
-	}
-	if more := len(fresh) - most; more > 0 {
-		o.log.Warn("route command refused, and more of them", "more", more)
-	}
+	o.publish(o.parsed) // the loop logs what is refused
 	if n := len(o.parsed.Commands); n != len(old.Commands) || n > 0 {
 		o.log.Info("route commands applied", "path", o.followers[i].path, "keys", len(pairs), "commands", n, "refused", len(o.parsed.Problems))
 	}
