@@ -37,7 +37,7 @@ type Following struct {
 
 // String says it in one line.
 func (f *Following) String() string {
-	return fmt.Sprintf("following %d services by %s: %d streams open, %.1f reads/s, oldest answer %.0f s, %d sweep corrections",
+	return fmt.Sprintf("services followed: %d, by %s; streams open: %d; reads a second: %.1f; oldest answer: %.0f s; sweep corrections: %d",
 		f.Services, f.Mode, f.Streams, f.ReadsPerSecond, f.OldestAnswer, f.Corrections)
 }
 

@@ -26,17 +26,19 @@ type fabioOption struct {
 }
 
 const (
-	noTLS    = "listeners for TLS are not there yet: it needs a TLS terminator in front, or Fabio stays for that port"
-	noGRPC   = "gRPC is not carried yet"
-	noNeed   = "not needed"
-	noUI     = "there is no web UI yet: lb routes and GET /api/v1/… tell the same"
-	noBGP    = "there is no BGP: a daemon such as BIRD beside the balancer announces addresses"
-	noCustom = "there is no custom registry: write the routes to Consul's KV (docs/OVERRIDES.md)"
-	noCircle = "Circonus is not there: it reads statsd and Prometheus"
-	noWait   = "not needed: it listens at once and keeps trying"
+	noTLS     = "listeners for TLS are not there yet: it needs a TLS terminator in front, or Fabio stays for that port"
+	noGRPC    = "gRPC is not carried yet"
+	noNeed    = "not needed"
+	noUI      = "there is no web UI yet: lb routes and GET /api/v1/… tell the same"
+	noBGP     = "there is no BGP: a daemon such as BIRD beside the balancer announces addresses"
+	noTracing = "tracing is not there yet; proxy.header.requestid gives each request an id"
+	noCustom  = "there is no custom registry: write the routes to Consul's KV (docs/OVERRIDES.md)"
+	noCircle  = "Circonus is not there: it reads statsd and Prometheus"
+	noWait    = "not needed: it listens at once and keeps trying"
 )
 
-// fabioOptions are all options of Fabio 1.7.3.
+// fabioOptions are all options of Fabio 1.7.3, and those of tracing, which
+// earlier versions had.
 var fabioOptions = []fabioOption{
 	{key: "proxy.addr", to: "proxy.addr", value: httpListeners},
 	{key: "proxy.strategy", to: "proxy.strategy", value: balanceWord},
@@ -168,6 +170,16 @@ var fabioOptions = []fabioOption{
 
 	{key: "profile.mode", why: "profiles are at /debug/pprof/ of ui.addr"},
 	{key: "profile.path", why: "profiles are at /debug/pprof/ of ui.addr"},
+	{key: "tracing.TracingEnabled", why: noTracing},
+	{key: "tracing.CollectorType", why: noTracing},
+	{key: "tracing.ConnectString", why: noTracing},
+	{key: "tracing.ServiceName", why: noTracing},
+	{key: "tracing.SpanName", why: noTracing},
+	{key: "tracing.Topic", why: noTracing},
+	{key: "tracing.SamplerRate", why: noTracing},
+	{key: "tracing.SpanHost", why: noTracing},
+	{key: "tracing.TraceID128Bit", why: noTracing},
+
 	{key: "insecure", why: noNeed},
 	{key: "cfg", why: "--config names the YAML file"},
 	{key: "v", why: "lb version"},

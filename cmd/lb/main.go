@@ -90,10 +90,17 @@ func noArgs(cmd *cobra.Command, args []string) error {
 // usage makes an error of cobra's about arguments one of ours.
 func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return fail(exitUsage, err, "usage: "+cmd.UseLine())
+		if check(cmd, args) == nil {
+			return nil
 		}
-		return nil
+		problem := "an argument is missing"
+		for i := range args { // the first that is one too many
+			if check(cmd, args[:i]) == nil && check(cmd, args[:i+1]) != nil {
+				problem = "unexpected argument " + strconv.Quote(args[i])
+				break
+			}
+		}
+		return fail(exitUsage, errors.New(problem), "usage: "+cmd.UseLine())
 	}
 }
 
