@@ -2,11 +2,11 @@ package canary
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"serin/internal/spelling"
 )
 
 // Error is why a document was refused, and where in it.
@@ -47,40 +47,8 @@ func position(src []byte, off int) (line, column int) {
 
 // didYouMean returns a hint when one of known looks like what was written.
 func didYouMean(written string, known []string) string {
-	if len(written) > 64 || len(known) == 0 {
-		return ""
+	if near := spelling.Nearest(written, known); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
 	}
-	lower := strings.ToLower(written)
-	best := slices.MinFunc(known, func(a, b string) int {
-		return cmp.Compare(distance(lower, strings.ToLower(a)), distance(lower, strings.ToLower(b)))
-	})
-	if distance(lower, strings.ToLower(best)) > max(1, len(written)/3) {
-		return ""
-	}
-	return fmt.Sprintf("did you mean %q?", best)
-}
-
-// distance counts the insertions, deletions, replacements and swaps of
-// neighbours that turn a into b (optimal string alignment).
-func distance(a, b string) int {
-	var before, above []int // the two rows above the present one
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		before, above, row = above, row, make([]int, len(b)+1)
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			replace := above[j-1]
-			if a[i-1] != b[j-1] {
-				replace++
-			}
-			row[j] = min(above[j]+1, row[j-1]+1, replace)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], before[j-2]+1)
-			}
-		}
-	}
-	return row[len(b)]
+	return ""
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode"
 
+	"serin/internal/spelling"
 	"serin/route"
 )
 
@@ -365,35 +366,8 @@ func upstreamScheme(t *route.Target) string {
 
 // nearestField returns a hint when name is close to a known field.
 func nearestField(name string) string {
-	best, least := "", max(2, len(name)/4)+1
-	for _, known := range LogFields() {
-		if d := editDistance(name, known); d < least {
-			best, least = known, d
-		}
+	if near := spelling.Nearest(name, LogFields()); near != "" {
+		return " (did you mean $" + near + "?)"
 	}
-	if best == "" {
-		return ""
-	}
-	return " (did you mean $" + best + "?)"
-}
-
-// editDistance is the number of bytes to insert, delete or replace to make a of b.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replaced := diagonal
-			if a[i] != b[j] {
-				replaced++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replaced, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
+	return ""
 }

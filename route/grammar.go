@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"serin/internal/spelling"
 )
 
 // Limits of what the options of one rule may ask for.
@@ -680,43 +682,17 @@ func brief(s string) string {
 
 // didYouMean returns a hint when name is close to a known option.
 func didYouMean(name string) string {
-	if near := nearestOption(name); near != "" {
+	if near := spelling.Nearest(name, optionNames); near != "" {
 		return fmt.Sprintf(": did you mean %q?", near)
 	}
 	return ""
 }
 
-// nearestOption returns the option that name is close to, or "".
-func nearestOption(name string) (nearest string) {
-	best := 3
-	for _, row := range tagOptions {
-		if d := distance(strings.ToLower(name), row.name); d < best && d < len(row.name) {
-			best, nearest = d, row.name
-		}
+// optionNames are those of tagOptions.
+var optionNames = func() []string {
+	names := make([]string, len(tagOptions))
+	for i, row := range tagOptions {
+		names[i] = row.name
 	}
-	return nearest
-}
-
-// distance is the Levenshtein distance of a and b, or 3 and more when their
-// lengths alone are that far apart.
-func distance(a, b string) int {
-	if len(a) > len(b)+2 || len(b) > len(a)+2 {
-		return 3
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diag := row[0]
-		row[0]++
-		for j := range len(b) {
-			cost := diag
-			if a[i] != b[j] {
-				cost = 1 + min(diag, row[j], row[j+1])
-			}
-			diag, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
-}
+	return names
+}()

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"serin/internal/spelling"
 )
 
 // metaPrefix marks the keys of an instance's meta that are options.
@@ -92,7 +94,7 @@ func metaRow(written string) (row int, known bool) {
 
 // metaDidYouMean returns a hint when a key is close to a known one.
 func metaDidYouMean(written string) string {
-	name := nearestOption(strings.Replace(written, "-", ".", 1))
+	name := spelling.Nearest(strings.Replace(written, "-", ".", 1), optionNames)
 	if name == "" {
 		return ""
 	}

@@ -21,16 +21,17 @@ var allowed = map[string]struct{ ours, others []string }{
 	"internal/archtest":  {},
 	"internal/devconsul": {},
 	"internal/agent":     {},
+	"internal/spelling":  {},
 	"internal/demo":      {others: []string{"github.com/coder/websocket"}},
 
 	// depth 1: the catalog as Consul tells it; where traffic may go
 	"registry/consul": {ours: []string{"registry"}, others: []string{"github.com/hashicorp/consul/api", "github.com/google/uuid", "github.com/hashicorp/go-hclog"}},
-	"route":           {ours: []string{"registry"}, others: []string{"github.com/dchest/siphash", "golang.org/x/net/idna"}}, // the hash of sticky assignment, and international host names: both pure
+	"route":           {ours: []string{"registry", "internal/spelling"}, others: []string{"github.com/dchest/siphash", "golang.org/x/net/idna"}}, // the hash of sticky assignment, and international host names: both pure
 
 	// depth 2: what changes the table, and what moves the bytes
-	"canary":        {ours: []string{"route"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang", "github.com/go-json-experiment/json"}},
+	"canary":        {ours: []string{"route", "internal/spelling"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang", "github.com/go-json-experiment/json"}},
 	"control":       {ours: []string{"registry", "route"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang"}},
-	"proxy":         {ours: []string{"route"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang", "github.com/tg123/go-htpasswd"}},
+	"proxy":         {ours: []string{"route", "internal/spelling"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang", "github.com/tg123/go-htpasswd"}},
 	"proxy/nethttp": {ours: []string{"proxy", "proxy/guard", "route"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/klauspost/compress", "github.com/andybalholm/brotli"}},
 
 	// depth 3: looking
