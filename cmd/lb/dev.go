@@ -213,6 +213,10 @@ Try, in another terminal:
   %[5]s canary status %[1]s --addr %[3]s
   curl -X DELETE http://%[4]s/v1/kv/lb/canary/%[1]s
 
+  # a route that no tag makes, and why a request goes where it goes
+  curl -X PUT http://%[4]s/v1/kv/lb/routes/docs -d 'route add docs /docs https://docs.example.com/ opts "redirect=302"'
+  %[5]s explain 127.0.0.1/docs --addr %[3]s
+
 Ctrl-C stops everything.
 `, service, traffic, b.looking.Addr(), agent, os.Args[0])
 }

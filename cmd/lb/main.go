@@ -47,7 +47,7 @@ func (a *app) root() *cobra.Command {
 		Use:           "lb [COMMAND]",
 		Short:         "Serin, a load balancer that follows Consul",
 		Long:          "Serin is a load balancer that follows Consul: services say in their tags where\ntraffic goes, and a JSON document in Consul's KV store steers canaries.\n\nlb alone is lb run with the defaults.",
-		Example:       "  lb dev                          everything in one process, to try it\n  lb                              follow the Consul agent on this machine\n  lb run --config lb.yaml         with a configuration file\n  lb canary set web 10%           send a tenth of web's traffic to its canaries\n  lb routes                       what the running balancer knows",
+		Example:       "  lb dev                          everything in one process, to try it\n  lb                              follow the Consul agent on this machine\n  lb run --config lb.yaml         with a configuration file\n  lb canary set web 10%           send a tenth of web's traffic to its canaries\n  lb routes                       what the running balancer knows\n  lb explain shop.test/cart       why a request goes where it goes\n  lb import fabio fabio.properties > lb.yaml",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          a.noCommand,

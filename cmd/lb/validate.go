@@ -33,7 +33,7 @@ func (a *app) validateCommand() *cobra.Command {
 		GroupID: "tools",
 		Short:   "Check a configuration or a canary document; the exit code is 0 or 2",
 		Long: "Check files without starting anything: a configuration (.yaml, .yml), a canary\ndocument (.json), either on standard input (-), or a canary document in Consul\n" +
-			"(consul:KEY). Without arguments, check the configuration that lb run would use here.",
+			"(consul:KEY). Without arguments, check the configuration that lb run would use here.\nlb overrides validate checks route commands.",
 		Example: "  lb validate lb.yaml\n  lb validate canary.json && consul kv put lb/canary/web @canary.json\n  lb validate consul:lb/canary/web",
 	}
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")

@@ -7,6 +7,8 @@
 //
 //	listener → conn (guarded) → handler: Decide → forward → link (from the pool) → head → relay or tunnel
 //
+// What is relayed is compressed on its way (compress) where [Compression] says so.
+//
 // The way to an instance is our own (link, pool, head): it has to know whether
 // a byte of a request was sent, how long a connection has been idle, and what
 // exactly the instance answered, which http.Transport does not tell.
