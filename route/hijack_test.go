@@ -50,6 +50,9 @@ func testHijack(t *rapid.T, m Matcher) {
 			host = strings.NewReplacer("*", "a", "?", "b", "[ab]", "a", "[!a]", "b", "{a,b}", "b", "{a.*,?.b}", "a.b").Replace(host)
 		}
 		path, tls := drawn.path.Draw(t, "path"), rapid.Bool().Draw(t, "tls")
+		if !tls && strings.HasSuffix(host, ":443") || tls && strings.HasSuffix(host, ":80") {
+			continue // no browser asks so; "*:443" is a suffix then, and everybody's
+		}
 		request := askedFor{rapid.SampledFrom([]string{"GET", "POST"}).Draw(t, "method"), "", rapid.SampledFrom([]string{"", "1"}).Draw(t, "header")}
 		before := alone.Search(host, path, tls, request)
 		had := before.Next()

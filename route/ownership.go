@@ -429,7 +429,7 @@ func (e *estates) over(service string, c *claim) (found spotKey, ok bool) {
 		}
 		for key, o := range paths {
 			within := (c.host != host || c.priority > o.priority) && strings.HasPrefix(key, k.key) ||
-				e.globPaths && (globHolds(key, k.key) || globHolds(k.key, key))
+				e.globPaths && pathsMeet(key, k.key)
 			if within && o.service != service && (!ok || key < found.key) {
 				found, ok = spotKey{host, key}, true
 			}
@@ -439,13 +439,27 @@ func (e *estates) over(service string, c *claim) (found spotKey, ok bool) {
 	if try(k.host) {
 		return found, true
 	}
-	if k.host == "" {
+	if k.host == "" && c.host == "" {
 		return found, false
 	}
-	from, kind := 1, kindOf(k.host, e.noGlobs)
-	if kind == globHost {
-		for _, host := range sortedKeys(e.hosts) { // a glob is rare, and costs more
-			if host != "" && globHolds(k.host, host) && try(host) {
+	host, from, kind := k.host, 1, kindOf(k.host, e.noGlobs)
+	if k.host == "" { // "*", with a port
+		host, kind = c.host, kindOf(c.host, e.noGlobs)
+	}
+	var own *glob
+	if kind != exactHost {
+		own, _ = compileGlob(host)
+	}
+	if kind == globHost { // rare, and costs more
+		var held []string
+		for other := range e.hosts {
+			if other != "" && own.match(other) {
+				held = append(held, other)
+			}
+		}
+		slices.Sort(held)
+		for _, other := range held {
+			if try(other) {
 				return found, true
 			}
 		}
@@ -458,14 +472,10 @@ func (e *estates) over(service string, c *claim) (found spotKey, ok bool) {
 	}
 	// A pattern need not hold another one to take requests from it: it is enough
 	// that one host fits both and finds the newcomer's first.
-	var own *glob
-	if kind != exactHost {
-		own, _ = compileGlob(k.host)
-	}
 	var meet []string
-	for host, g := range e.globs {
-		if g.match(k.host) || kind != exactHost && compareHosts(k.host, host, e.noGlobs) < 0 && globsMeet(own, g) {
-			meet = append(meet, host)
+	for other, g := range e.globs {
+		if k.host != "" && g.match(k.host) || kind != exactHost && compareHosts(host, other, e.noGlobs) < 0 && globsMeet(own, g) {
+			meet = append(meet, other)
 		}
 	}
 	slices.Sort(meet)
@@ -477,10 +487,11 @@ func (e *estates) over(service string, c *claim) (found spotKey, ok bool) {
 	return found, false
 }
 
-// globHolds reports whether a pattern matches a text, which may be a pattern.
-func globHolds(pattern, text string) bool {
-	g, err := compileGlob(pattern)
-	return err == nil && g.match(text)
+// pathsMeet reports whether a path may match both globs.
+func pathsMeet(a, b string) bool {
+	x, _ := compileGlob(a)
+	y, _ := compileGlob(b)
+	return globsMeet(x, y)
 }
 
 func sortedKeys[V any](m map[string]V) []string {
