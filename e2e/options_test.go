@@ -284,7 +284,7 @@ func TestEveryTagOption(t *testing.T) {
 	for _, c := range optionCases {
 		shown[c.option] = true
 	}
-	// Shown by tests of their own.
+	// Shown by TestStrategyOfARoute, TestRetriesOfARoute and TestMaxConnOfARoute.
 	for _, elsewhere := range []string{"strategy", "retries", "maxconn"} {
 		shown[elsewhere] = true
 	}
