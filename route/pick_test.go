@@ -2,6 +2,7 @@ package route
 
 import (
 	"fmt"
+	"math"
 	"math/bits"
 	"slices"
 	"strings"
@@ -89,6 +90,42 @@ func TestPickShares(t *testing.T) {
 		f(b, "a:5000 b:3000 c:2000", "a 1 0.5", "b 3 -", "c 2 -")
 	}
 	f(RoundRobinBalance, "a:7502 b:2498", "a 3 -", "b 1 -") // even at any length, exact at none
+}
+
+// Many instances and small weights get exactly their shares: Fabio's ring of
+// 10,000 slots makes 21.3 % of these 20 %, and ten times as much of 0.001 %.
+func TestSharesOfMany(t *testing.T) {
+	const auto = 1234
+	instances := make([]string, 0, auto+2)
+	for i := range auto {
+		instances = append(instances, fmt.Sprintf("auto-%04d 1 -", i))
+	}
+	a := armOf(t, append(instances, "fixed 1 0.2", "tiny 1 0.00001")...)
+	want := map[string]float64{"fixed": 0.2, "tiny": 0.00001}
+	const rest = (1 - 0.2 - 0.00001) / auto
+	sum := 0.0
+	for i, target := range a.Ready {
+		share, fixed := want[target.ID]
+		if !fixed {
+			share = rest
+		}
+		if got := a.Share(i); math.Abs(got-share) > 1e-12 {
+			t.Errorf("%s: share %v, want %v", target.ID, got, share)
+		}
+		sum += a.Share(i)
+	}
+	if len(a.Ready) != auto+2 || math.Abs(sum-1) > 1e-9 {
+		t.Errorf("%d instances share %v", len(a.Ready), sum)
+	}
+	const draws = 1_000_000
+	count := map[string]int{}
+	for i := range draws {
+		draw, _ := bits.Div64(uint64(i), 1<<63, draws)
+		count[a.Pick(Pick{Balance: RandomBalance, Draw: draw, Live: fakeLive{turn: new(uint64)}}).ID]++
+	}
+	if count["fixed"] != draws/5 || count["tiny"] != draws/100_000 {
+		t.Errorf("of %d requests fixed had %d, want %d, and tiny %d, want %d", draws, count["fixed"], draws/5, count["tiny"], draws/100_000)
+	}
 }
 
 func TestPickSkipsUnusable(t *testing.T) {
