@@ -173,7 +173,7 @@ func (p *Pattern) holds(v string, present bool) bool {
 	case Prefix:
 		return strings.HasPrefix(v, p.Text)
 	case Regexp:
-		return p.RE.MatchString(v)
+		return (p.longest == 0 || len(v) <= p.longest) && p.RE.MatchString(v)
 	}
 	return true
 }

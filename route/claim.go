@@ -64,6 +64,7 @@ type parsedTag struct {
 func (b *Builder) claim(svc *service) {
 	tags := make(map[tagKey]*parsedTag) // instances of a service mostly have the same ones
 	places := make(map[place]int)
+	globs := 0
 	var noted map[*parsedTag]bool
 	for i := range svc.from.Instances {
 		in := &svc.from.Instances[i]
@@ -98,6 +99,12 @@ func (b *Builder) claim(svc *service) {
 				continue
 			}
 			n, ok := places[p.place]
+			if !ok && kindOf(p.place.host, b.NoGlobs) == globHost {
+				if globs++; globs > maxGlobHosts {
+					svc.refuse(in, tag, fmt.Errorf("the service has more than %d routes whose hosts are globs: this one is ignored, since each costs every request that no other host serves", maxGlobHosts))
+					continue
+				}
+			}
 			if !ok {
 				n = len(svc.claims)
 				places[p.place] = n

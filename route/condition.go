@@ -50,11 +50,15 @@ func (c *Condition) String() string {
 
 // ParsePattern reads a compared value: "abc" is exact, "abc*" a prefix, "~re" a
 // regular expression (RE2), "*" any value. A regular expression is compiled
-// whatever it costs: see [RegexpCost].
+// whatever it costs: see [RegexpCost]. The more it costs, the shorter are the
+// values that it is matched with; longer ones do not match.
 func ParsePattern(s string) (Pattern, error) {
 	if text, ok := strings.CutPrefix(s, "~"); ok {
 		re, err := regexp.Compile(text)
-		return Pattern{Kind: Regexp, Text: text, RE: re}, err
+		if err != nil {
+			return Pattern{}, err
+		}
+		return Pattern{Kind: Regexp, Text: text, RE: re, longest: longestFor(re)}, nil
 	}
 	switch star := strings.IndexByte(s, '*'); {
 	case s == "*":

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/textproto"
+	"regexp"
 	"regexp/syntax"
 	"slices"
 	"strconv"
@@ -655,6 +656,19 @@ func RegexpCost(re *syntax.Regexp) int {
 		cost *= max(re.Min, re.Max, 1)
 	}
 	return cost
+}
+
+// maxRegexpWork bounds what one match of an expression may cost, in bytes of the
+// text times RegexpCost: about a millisecond.
+const maxRegexpWork = 64 << 10
+
+// longestFor returns how many bytes a text may have to be matched with re.
+func longestFor(re *regexp.Regexp) int {
+	parsed, err := syntax.Parse(re.String(), syntax.Perl)
+	if err != nil {
+		return 0
+	}
+	return maxRegexpWork / RegexpCost(parsed)
 }
 
 // checkRegexp says why a regular expression cannot stand in a tag.

@@ -78,6 +78,8 @@ type HeaderEdit struct {
 type PathRewrite struct {
 	RE *regexp.Regexp
 	To string
+
+	longest int // bytes of a path that RE is matched with; longer ones stay. 0 is any
 }
 
 // Condition is what a request must be for a route to serve it: all that is set

@@ -13,6 +13,7 @@ const (
 	maxReplacement = 256     // bytes
 	maxGroups      = 9       // uses of groups in the replacement
 	maxRewritten   = 8 << 10 // bytes of the path that comes out
+	maxReplaced    = 16      // matches in one path: each may cost a look at all that follows
 )
 
 var errRewriteAndStrip = errors.New("rewrite stands in place of strip and prepend: say it all with one of them")
@@ -41,7 +42,7 @@ func parseRewrite(o *Options, v string) error {
 	if err := checkReplacement(re, to); err != nil {
 		return fmt.Errorf("rewrite: replacement %s: %w", brief(to), err)
 	}
-	o.PathRewrite = &PathRewrite{RE: re, To: to}
+	o.PathRewrite = &PathRewrite{RE: re, To: to, longest: longestFor(re)}
 	return nil
 }
 
@@ -91,9 +92,16 @@ func (p *PathRewrite) rewrite(raw string) string {
 		return raw // matched nothing: never forwarded
 	}
 	// As ReplaceAllString, but bounded.
+	if p.longest > 0 && len(clean) > p.longest {
+		return clean
+	}
+	matches := p.RE.FindAllStringSubmatchIndex(clean, maxReplaced+1)
+	if len(matches) > maxReplaced {
+		return clean
+	}
 	var out []byte
 	last := 0
-	for _, m := range p.RE.FindAllStringSubmatchIndex(clean, -1) {
+	for _, m := range matches {
 		out = append(out, clean[last:m[0]]...)
 		out = p.RE.ExpandString(out, p.To, clean, m)
 		if last = m[1]; len(out) > maxRewritten {

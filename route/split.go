@@ -109,6 +109,8 @@ type Pattern struct {
 	Kind PatternKind
 	Text string // without the mark
 	RE   *regexp.Regexp
+
+	longest int // bytes of a value that RE is matched with; longer ones do not match. 0 is any
 }
 
 // FieldMatch compares one named header, cookie or query parameter.

@@ -15,6 +15,8 @@ var ErrNotRoute = errors.New("tag is not a route: it lacks the prefix")
 const (
 	maxTag  = 2 << 10 // bytes in one tag
 	maxTags = 64      // route tags of one instance
+
+	maxGlobHosts = 64 // routes of one service whose hosts are globs
 )
 
 // Rule is one parsed tag.
