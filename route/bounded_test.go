@@ -59,3 +59,14 @@ func TestGlobHostsAreCapped(t *testing.T) {
 		t.Errorf("%d routes, %d problems", table.Len(), len(table.Problems()))
 	}
 }
+
+// TestWhatCannotBePrintedIsNoCommand: what is replaced for the terminal's sake
+// would be read back as something else.
+func TestWhatCannotBePrintedIsNoCommand(t *testing.T) {
+	for _, tag := range []string{"a\u202eb", "a\u200bb"} {
+		var out strings.Builder
+		if err := new(Builder).Build(Inputs{Snapshot: tagged(t, "urlprefix-a.b/", tag)}).PrintCommands(&out); err != nil || !strings.HasPrefix(out.String(), "# no command can say: ") {
+			t.Errorf("%q: %s, %v", tag, out.String(), err)
+		}
+	}
+}

@@ -147,7 +147,7 @@ func (t *Table) command(r *Route, p *Part, target *Target) string {
 		c.Dst = o.Proto.String() + "://" + c.Addr
 	}
 	line := c.String()
-	if again, problems := ParseCommands("", line); len(problems) > 0 || len(again) != 1 || again[0].String() != line {
+	if again, problems := ParseCommands("", line); len(problems) > 0 || len(again) != 1 || again[0].String() != line || printable(line) != line {
 		return "# no command can say: " + line
 	}
 	return line
