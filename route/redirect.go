@@ -95,20 +95,6 @@ func (o *Options) Location(host, rawPath, rawQuery string, tls bool) string {
 	return scheme + authority + url
 }
 
-// LoopsTo reports whether the redirect would send the client of a request to
-// the very URL that it asked for.
-func (o *Options) LoopsTo(host, rawPath, rawQuery string, tls bool) bool {
-	location, _, _ := strings.Cut(o.Location(host, rawPath, rawQuery, tls), "#")
-	scheme, authority, rest := splitURL(location)
-	if scheme != "" && (strings.EqualFold(scheme, "https://") != tls || CleanHost(authority, tls) != CleanHost(host, tls)) {
-		return false
-	}
-	path, query, _ := strings.Cut(rest, "?")
-	path, ok := cleanPath(path)
-	asked, ok2 := cleanPath(rawPath)
-	return ok && ok2 && location != "" && path == asked && query == escapeQuery(rawQuery)
-}
-
 // escapeQuery encodes what must not stand in a header or a URL.
 func escapeQuery(q string) string {
 	var b strings.Builder
