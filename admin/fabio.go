@@ -32,7 +32,7 @@ func (s *Server) fabioTable() []fabioRoute {
 		for _, p := range rt.Parts {
 			arms := p.Shares()
 			for name := range p.Arms {
-				arm := &p.Arms[name]
+				arm := p.Arms[name]
 				for i, t := range arm.Ready {
 					f := fabioRoute{
 						Service: p.Service, Host: rt.Host, Path: rt.Path, Src: rt.Host + rt.Path,

@@ -70,7 +70,7 @@ func RouteTargets(t *route.Table, tagPrefix, service string) []RouteTarget {
 			}
 			arms, n := p.Shares(), 0
 			for a := range p.Arms {
-				arm := &p.Arms[a]
+				arm := p.Arms[a]
 				for i, target := range arm.Ready {
 					out = append(out, routeTarget(rt, target, tagPrefix, p.Share*arms[a]*arm.Share(i)))
 				}
@@ -171,7 +171,7 @@ func viewPart(p *route.Part) Part {
 	out := Part{Service: p.Service, Share: p.Share, Canary: viewSplit(p.Split, p.Effect()), Targets: []Target{}}
 	arms := p.Shares()
 	for name := range p.Arms {
-		arm := &p.Arms[name]
+		arm := p.Arms[name]
 		for i, t := range arm.Ready {
 			out.Targets = append(out.Targets, viewTarget(t, route.ArmName(name), true, p.Share*arms[name]*arm.Share(i)))
 		}

@@ -513,7 +513,7 @@ func TestAccessLogFields(t *testing.T) {
 		Method: "GET", Host: "h", Path: "/", Query: "q", HTTPVersion: "HTTP/1.1", Scheme: "http",
 		Client: netip.MustParseAddr("10.0.0.1"), Remote: netip.MustParseAddrPort("10.0.0.1:1"),
 		UserAgent: "u", Referer: "r", RequestID: "i",
-		Service: "web", Target: &route.Target{Addr: "10.0.0.2:80", ID: "web-1"}, Status: 502,
+		Service: "web", Target: &route.Target{Instance: &registry.Instance{Addr: "10.0.0.2:80", ID: "web-1"}}, Status: 502,
 		Class: proxy.Reset, FirstClass: proxy.Timeout, Attempts: 2, Panic: true, Err: errors.New("e"),
 		Reason: proxy.ReasonRedirect,
 	})

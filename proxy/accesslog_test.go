@@ -14,6 +14,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"serin/registry"
 	"serin/route"
 )
 
@@ -23,7 +24,7 @@ func exampleOutcome() *Outcome {
 		Method: "GET", Host: "a.test", Path: "/x", Query: "q=1", HTTPVersion: "HTTP/1.1", Scheme: "https",
 		Client: netip.MustParseAddr("203.0.113.7"), Remote: netip.MustParseAddrPort("10.0.0.1:5000"),
 		UserAgent: `curl/8 "x"`, Referer: "http://b.test/", RequestID: "id1",
-		Service: "web", Arm: route.Canary, Why: WhySticky, Target: &route.Target{Addr: "10.1.0.1:80", ID: "web-1"},
+		Service: "web", Arm: route.Canary, Why: WhySticky, Target: &route.Target{Instance: &registry.Instance{Addr: "10.1.0.1:80", ID: "web-1"}},
 		Status: 200, Class: OK, FirstClass: ConnectError, Attempts: 2, Received: 3, Sent: 42,
 	}
 }

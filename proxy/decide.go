@@ -304,7 +304,7 @@ func (d *Decision) from(arm route.ArmName, s Settings, live Live, draw uint64) *
 	p := route.Pick{Balance: s.Balance, Draw: draw, Live: live, Tried: d.tried, Critical: d.critical}
 	if sp.HasBalance {
 		p.Balance = sp.Balance
-	} else if o := optionsOf(&d.Part.Arms[arm], d.critical); o != nil && o.HasBalance {
+	} else if o := optionsOf(d.Part.Arms[arm], d.critical); o != nil && o.HasBalance {
 		p.Balance = o.Balance
 	}
 	if d.HasKey {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"serin/registry"
 	"serin/route"
 )
 
@@ -65,7 +66,7 @@ func TestEditResponse(t *testing.T) {
 	h := Header{"Server": {"x"}, "Content-Length": {"2"}, "Set-Cookie": {"theirs=1"}}
 	c.ResponseHeaders(h, &Decision{
 		Part: &route.Part{Service: "web"}, SetCookie: "lb=1",
-		Target: &route.Target{ID: "web-1", Options: &route.Options{ResponseHeaders: []route.HeaderEdit{
+		Target: &route.Target{Instance: &registry.Instance{ID: "web-1"}, Options: &route.Options{ResponseHeaders: []route.HeaderEdit{
 			remove("Server"), set("Cache-Control", "max-age=60"), remove("Set-Cookie"), set("X-Frame-Options", "DENY"),
 			set("X-Real-Ip", "told"), set("Content-Length", "1"), set("Connection", "close"), add("X-Lb-Service", "forged"),
 		}}},

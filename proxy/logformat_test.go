@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"serin/registry"
 	"serin/route"
 )
 
@@ -63,7 +64,7 @@ func logFormat(t testing.TB, text string) LogFormat {
 func TestLogFields(t *testing.T) {
 	o := exampleOutcome()
 	o.Logged, o.UpstreamPath = []string{"first", "", `a "b"`}, "/y"
-	o.Target = &route.Target{Addr: "[fd00::1]:80", ID: "web-1", Options: &route.Options{Proto: route.HTTPS}}
+	o.Target = &route.Target{Instance: &registry.Instance{Addr: "[fd00::1]:80", ID: "web-1"}, Options: &route.Options{Proto: route.HTTPS}}
 	answered := &Outcome{Start: o.Start, Method: "GET", Host: "a.test", Path: "/", HTTPVersion: "HTTP/1.1", Scheme: "http", Status: 404, Class: NoTarget, Reason: ReasonNoRoute, Err: errors.New("no\nroute")}
 	seen := map[string]bool{}
 	f := func(text, want, wantAnswered string) {
@@ -174,7 +175,7 @@ func FuzzLogFormat(f *testing.F) {
 		}
 		o := &Outcome{
 			Remote: netip.MustParseAddrPort("10.0.0.1:1"), Method: sent, Host: sent, Path: sent, Query: sent, HTTPVersion: sent, Scheme: "http",
-			UserAgent: sent, Referer: sent, RequestID: sent, Service: sent, UpstreamPath: sent, Target: &route.Target{Addr: sent, ID: sent}, Err: errors.New(sent),
+			UserAgent: sent, Referer: sent, RequestID: sent, Service: sent, UpstreamPath: sent, Target: &route.Target{Instance: &registry.Instance{Addr: sent, ID: sent}}, Err: errors.New(sent),
 		}
 		for range format.Headers() {
 			o.Logged = append(o.Logged, sent)

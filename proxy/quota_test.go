@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"serin/registry"
 	"serin/route"
 )
 
@@ -96,7 +97,7 @@ func quotaRoute(host string, perSecond float64, maxConn int) (*route.Route, *rou
 	if perSecond > 0 {
 		o.RateLimit = &route.RateLimit{PerSecond: perSecond, Burst: 1}
 	}
-	return &route.Route{Host: host, Path: "/"}, &route.Target{Service: "web", Options: o}
+	return &route.Route{Host: host, Path: "/"}, &route.Target{Instance: &registry.Instance{Service: "web"}, Options: o}
 }
 
 func TestQuotas(t *testing.T) {
@@ -139,7 +140,7 @@ func TestQuotas(t *testing.T) {
 		f(when, single, NoReason)
 		f(when, single, ReasonMaxConn)
 	}
-	f(rt, &route.Target{Service: "api", Options: target.Options}, NoReason)
+	f(rt, &route.Target{Instance: &registry.Instance{Service: "api"}, Options: target.Options}, NoReason)
 
 	// The rate refuses without holding a place; a full route does not use up
 	// the rate.

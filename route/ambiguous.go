@@ -128,7 +128,7 @@ func (l *lot) guarded() bool {
 		return true
 	}
 	for i := range l.targets {
-		if l.targets[i].target.Options.guards() {
+		if l.targets[i].Options.guards() {
 			return true
 		}
 	}

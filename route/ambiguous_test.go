@@ -26,7 +26,7 @@ func TestAmbiguous(t *testing.T) {
 			}
 			if redirect {
 				target := &Target{Options: &Options{Redirect: &Redirect{Code: 302, URL: "/x"}}}
-				r.Parts = []*Part{{Arms: [3]Arm{{Ready: []*Target{target}}}}}
+				r.Parts = []*Part{{Arms: [3]*Arm{{Ready: []*Target{target}}, noArm, noArm}}}
 			}
 			list = append(list, r)
 		}

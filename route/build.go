@@ -19,6 +19,7 @@ type builder struct {
 	services []*service
 	joiners  map[string]map[string]bool // by service: those that have it as an arm
 	spots    map[spotKey]*spot
+	touched  []touched // in this build, in order
 	live     map[liveKey]liveCount
 	policy   *policy
 	estates  *estates
@@ -31,21 +32,50 @@ type builder struct {
 // long as nothing it was made from has changed.
 type service struct {
 	name   string
-	from   *registry.Service                // nil when only commands name it
-	own    bool                             // split is the service's own, not a copy of
-	whole  *Split                           // the default
-	split  *Split                           // never nil
-	joined [len(armNames)]*registry.Service // other services that make an arm
-
-	turns  [len(armNames)]string // names of the arms' round robin
+	from   *registry.Service     // nil when only commands name it
+	own    bool                  // split is the service's own, not made of
+	whole  *Split                // the default
+	split  *Split                // never nil
+	turns  [len(armNames)]string // see turn
 	claims []claim
 	titles []title // of claims; nil when the policy says nothing
-	added  []*lot  // by commands
-	tagged []int32 // commands for tags that may concern it
+	rare   *rarely // never nil
+}
+
+// rarely is what few services have.
+type rarely struct {
+	joined [len(armNames)]*registry.Service // other services that make an arm
+	added  []*lot                           // by commands
+	tagged []int32                          // commands for tags that may concern it
 
 	broken  []Problem // of its tags and instances
 	unowned []Problem // of its titles
 	unfit   []Problem // of its split
+}
+
+// nothingRare is shared by the services that have nothing of it.
+var nothingRare rarely
+
+// ownRare returns what is rare of a service that is being made, to write to.
+func (svc *service) ownRare() *rarely {
+	if svc.rare == &nothingRare {
+		svc.rare = new(rarely)
+	}
+	return svc.rare
+}
+
+// turn returns the name of an arm's round robin. Only a Builder calls it.
+func (svc *service) turn(a ArmName) string {
+	if svc.turns[a] == "" {
+		svc.turns[a] = svc.name + "\x00" + armNames[a]
+	}
+	return svc.turns[a]
+}
+
+// touched is a spot that a build resolves.
+type touched struct {
+	spotKey
+	spot *spot
 }
 
 // change is one service before and after; nil is none.
@@ -59,15 +89,18 @@ func (b *Builder) Build(in Inputs) *Table {
 		return b.rebuild(in)
 	}
 	changes := make(map[string]*change)
+	var names []string
+	r := b.reader()
 	for _, name := range b.changed(in) {
 		old := b.service(name)
-		if svc := b.compile(old, name, in); svc != old {
+		if svc := r.compile(old, name, in); svc != old {
 			changes[name] = &change{old, svc}
+			names = append(names, name)
 		}
 	}
 	b.in = in
-	b.entitle(changes)
-	return b.finish(changes, &step{from: b.last.generation})
+	names = b.entitle(names, changes)
+	return b.finish(names, changes, &step{from: b.last.generation})
 }
 
 // rebuild builds from nothing but the parsed tags of services.
@@ -83,25 +116,26 @@ func (b *Builder) rebuild(in Inputs) *Table {
 		live: map[liveKey]liveCount{}, policy: newPolicy(in.Ownership),
 	}
 	b.over = b.overriding(in.Overrides)
-	changes := make(map[string]*change, in.Snapshot.Len())
-	services := make([]*service, 0, in.Snapshot.Len())
-	compile := func(name string) {
-		svc := b.compile(find(last.services, name), name, in)
-		services = append(services, svc)
-		changes[name] = &change{new: svc}
-	}
+	names := make([]string, 0, in.Snapshot.Len())
 	for from := range in.Snapshot.All() {
-		compile(from.Name)
+		names = append(names, from.Name)
 	}
-	for _, name := range b.over.services() {
-		if changes[name] == nil {
-			compile(name)
-		}
+	names = append(names, b.over.services()...)
+	slices.Sort(names)
+	names = slices.Compact(names)
+	changes := make(map[string]*change, len(names))
+	services := make([]*service, len(names))
+	all := make([]change, len(names))
+	r := b.reader()
+	for i, name := range names {
+		services[i] = r.compile(find(last.services, name), name, in)
+		all[i].new = services[i]
+		changes[name] = &all[i]
 	}
 	b.beginOwnership(services, last.in.Ownership == in.Ownership && (last.last != nil || last.owners != nil))
-	b.entitle(changes)
+	names = b.entitle(names, changes)
 	b.before = nil
-	return b.finish(changes, nil)
+	return b.finish(names, changes, nil)
 }
 
 // changed returns the names of the services that must be compiled again.
@@ -145,28 +179,27 @@ func sameMap[K comparable, V any](a, b map[K]V) bool {
 	return reflect.ValueOf(a).UnsafePointer() == reflect.ValueOf(b).UnsafePointer()
 }
 
-// finish puts the changed services in place and makes the table. s takes note
-// of what is different from the last one; nil when that is all.
-func (b *Builder) finish(changes map[string]*change, s *step) *Table {
-	names := slices.Sorted(maps.Keys(changes))
+// finish puts the changed services in place and makes the table. names are
+// those of changes, in order. s takes note of what is different from the last
+// table; nil when that is all.
+func (b *Builder) finish(names []string, changes map[string]*change, s *step) *Table {
 	b.put(names, changes)
-	dirty := make(map[spotKey]*spot)
 	for _, name := range names {
 		c := changes[name]
 		if c.old != nil {
-			b.withdraw(c.old, dirty)
+			b.withdraw(c.old)
 		}
 	}
 	for _, name := range names {
 		c := changes[name]
 		if c.new != nil {
-			b.place(c.new, dirty)
+			b.place(c.new)
 		}
 	}
 	if s == nil {
 		for i, added := range b.over.added {
 			if added != nil {
-				b.touch(b.over.spots[i], dirty)
+				b.touch(b.over.spots[i])
 			}
 		}
 	}
@@ -177,7 +210,7 @@ func (b *Builder) finish(changes map[string]*change, s *step) *Table {
 	if b.last != nil {
 		t.silent, t.problems = b.last.silent, b.last.problems
 	}
-	b.resolveAll(t, dirty, s)
+	b.resolveAll(t, s)
 	for _, name := range names {
 		c := changes[name]
 		if c.old != nil {
@@ -283,71 +316,77 @@ func (svc *service) joins() (names []string) {
 }
 
 // withdraw takes the claims of a service out of their spots.
-func (b *Builder) withdraw(svc *service, dirty map[spotKey]*spot) {
+func (b *Builder) withdraw(svc *service) {
 	for i := range svc.claims {
 		if svc.titles == nil || svc.titles[i].kind != refused {
 			c := &svc.claims[i]
-			b.touch(c.spotKey, dirty).remove(svc.name, c)
+			b.touch(c.spotKey).remove(svc.name, c)
 		}
 	}
 	for _, n := range b.over.adds[svc.name] {
-		b.touch(b.over.spots[n], dirty)
+		b.touch(b.over.spots[n])
 	}
 }
 
 // place puts the claims of a service that nothing refuses into their spots.
-func (b *Builder) place(svc *service, dirty map[spotKey]*spot) {
+func (b *Builder) place(svc *service) {
 	for i := range svc.claims {
 		if svc.titles == nil || svc.titles[i].kind != refused {
 			c := &svc.claims[i]
-			b.touch(c.spotKey, dirty).add(svc, c)
+			b.touch(c.spotKey).add(svc, c)
 		}
 	}
 }
 
-func (b *Builder) touch(k spotKey, dirty map[spotKey]*spot) *spot {
-	s := dirty[k]
+// touch returns the spot, which the build will resolve.
+func (b *Builder) touch(k spotKey) *spot {
+	s := b.spots[k]
 	if s == nil {
-		if s = b.spots[k]; s == nil {
-			s = new(spot)
-			b.spots[k] = s
-		}
-		dirty[k] = s
+		s = new(spot)
+		b.spots[k] = s
+	}
+	if !s.touched {
+		s.touched = true
+		b.touched = append(b.touched, touched{k, s})
 	}
 	return s
 }
 
 // resolveAll gives every spot that was touched its routes.
-func (b *Builder) resolveAll(t *Table, dirty map[spotKey]*spot, s *step) {
+func (b *Builder) resolveAll(t *Table, s *step) {
 	edit := b.index.edit()
 	var moves *moves
 	if s != nil {
 		moves = newMoves()
 	}
 	silent := false
-	for k, spot := range dirty {
-		old := spot.routes
-		routes, hits := b.resolve(k, spot)
-		b.over.count(spot.hits, -1)
+	r := resolver{Builder: b}
+	for _, at := range b.touched {
+		old := at.spot.content()
+		routes, hits := r.resolve(at.spotKey, old.claims)
+		b.over.count(old.hits, -1)
 		b.over.count(hits, 1)
-		spot.routes, spot.hits = routes, hits
-		if len(routes) == 0 && len(spot.claims) == 0 {
-			delete(b.spots, k)
-		}
-		if len(old) == 0 && len(routes) == 0 {
-			continue
-		}
-		moves.out(b, old)
+		moves.out(b, old.routes)
 		moves.in(b, routes)
-		was, is := heard(old), heard(routes)
-		silent = silent || len(was) < len(old) || len(is) < len(routes)
-		edit.setPlace(k.host, k.key, is)
+		was, is := heard(old.routes), heard(routes)
+		silent = silent || len(was) < len(old.routes) || len(is) < len(routes)
+		if len(old.routes) > 0 || len(routes) > 0 {
+			edit.setPlace(at.host, at.key, is)
+		}
+		at.spot.put(crowd{old.claims, routes, hits})
+		if len(routes) == 0 && len(old.claims) == 0 {
+			delete(b.spots, at.spotKey)
+		}
 	}
 	b.index = edit.done()
 	t.index = b.index
 	if silent {
-		t.silent = b.silent(t.silent, dirty)
+		t.silent = b.silent(t.silent)
 	}
+	for _, at := range b.touched {
+		at.spot.touched = false
+	}
+	b.touched = nil
 	if s != nil {
 		moves.into(s, b)
 	}
@@ -364,14 +403,15 @@ func heard(routes []*Route) []*Route {
 }
 
 // silent returns the routes whose traffic is not carried, in order.
-func (b *Builder) silent(old []*Route, dirty map[spotKey]*spot) (list []*Route) {
+func (b *Builder) silent(old []*Route) (list []*Route) {
 	for _, r := range old {
-		if dirty[spotKey{r.Host, r.key}] == nil {
+		if s := b.spots[spotKey{r.Host, r.key}]; s != nil && !s.touched {
 			list = append(list, r)
 		}
 	}
-	for _, s := range dirty {
-		list = append(list, s.routes[len(heard(s.routes)):]...)
+	for _, at := range b.touched {
+		routes := at.spot.content().routes
+		list = append(list, routes[len(heard(routes)):]...)
 	}
 	sortRoutes(list, b.NoGlobs)
 	return list
@@ -381,54 +421,57 @@ func (b *Builder) prefix() string { return cmp.Or(b.TagPrefix, "urlprefix-") }
 
 // compile returns the service as it is now; nil when neither the catalog nor a
 // command has it. last is its form before, or nil.
-func (b *Builder) compile(last *service, name string, in Inputs) *service {
+func (r *reader) compile(last *service, name string, in Inputs) *service {
 	from := in.Snapshot.Service(name)
-	if from == nil && b.over.adds[name] == nil {
+	if from == nil && r.over.adds[name] == nil {
 		return nil
 	}
 	splits := in.Splits
-	svc := &service{name: name, from: from, own: splits.ByService[name] != nil, whole: splits.Default}
+	svc := &service{name: name, from: from, own: splits.ByService[name] != nil, whole: splits.Default, rare: &nothingRare}
 	if last != nil && !svc.own && !last.own && last.whole == svc.whole {
 		svc.split = last.split // the same copy: what is unchanged must be found so by its pointer
 	} else {
-		svc.split = splits.For(name)
+		svc.split = splits.of(name)
 	}
-	for a := range svc.joined {
+	var joined [len(armNames)]*registry.Service
+	for a := range joined {
 		if other := svc.split.joins(ArmName(a)); other != "" {
-			svc.joined[a] = in.Snapshot.Service(other)
+			joined[a] = in.Snapshot.Service(other)
+			svc.ownRare().joined = joined
 		}
 	}
 	if last != nil && last.from == from {
-		if b.last != nil && last.own == svc.own && last.split == svc.split && last.joined == svc.joined {
+		if r.last != nil && last.own == svc.own && last.split == svc.split && last.rare.joined == joined {
 			return last
 		}
-		svc.claims, svc.broken = last.claims, last.broken
+		svc.claims = last.claims
+		if len(last.rare.broken) > 0 {
+			svc.ownRare().broken = last.rare.broken
+		}
 	} else if from != nil {
-		b.claim(svc)
-		sortProblems(svc.broken)
+		r.claim(svc)
+		sortProblems(svc.rare.broken)
 	}
-	for _, n := range b.over.adds[name] {
-		svc.added = append(svc.added, b.over.added[n])
+	for _, n := range r.over.adds[name] {
+		svc.ownRare().added = append(svc.ownRare().added, r.over.added[n])
 	}
-	svc.tagged = b.over.taggedBy(svc)
-	for a := range svc.joined {
-		if err := b.mismatch(svc, ArmName(a)); err != nil {
-			svc.unfit = append(svc.unfit, svc.problem(nil, "", err))
+	if tagged := r.over.taggedBy(svc); len(tagged) > 0 {
+		svc.ownRare().tagged = tagged
+	}
+	for a := range joined {
+		if err := r.mismatch(svc, ArmName(a)); err != nil {
+			svc.ownRare().unfit = append(svc.ownRare().unfit, svc.problem(nil, "", err))
 		}
 	}
 	if last != nil {
 		svc.turns = last.turns
-		return svc
-	}
-	for a := range svc.turns {
-		svc.turns[a] = name + "\x00" + armNames[a]
 	}
 	return svc
 }
 
 // refuse takes note of what is wrong with a tag or an instance.
 func (svc *service) refuse(in *registry.Instance, tag string, err error) {
-	svc.broken = append(svc.broken, svc.problem(in, tag, err))
+	svc.ownRare().broken = append(svc.ownRare().broken, svc.problem(in, tag, err))
 }
 
 func (svc *service) problem(in *registry.Instance, tag string, err error) Problem {
@@ -445,10 +488,12 @@ func (svc *service) problem(in *registry.Instance, tag string, err error) Proble
 	return p
 }
 
-func (svc *service) problemCount() int { return len(svc.broken) + len(svc.unowned) + len(svc.unfit) }
+func (svc *service) problemCount() int {
+	return len(svc.rare.broken) + len(svc.rare.unowned) + len(svc.rare.unfit)
+}
 
 func (svc *service) appendProblems(to []Problem) []Problem {
-	return append(append(append(to, svc.broken...), svc.unowned...), svc.unfit...)
+	return append(append(append(to, svc.rare.broken...), svc.rare.unowned...), svc.rare.unfit...)
 }
 
 func sortProblems(list []Problem) {

@@ -16,18 +16,18 @@ import (
 
 // claim is one place that a service claims, with its own targets.
 type claim struct {
-	place
+	spotKey
 	path    string   // as in the first tag
 	options *Options // of the first tag
 	tag     string   // the first one
 	more    []string // further tags of the same place
-	targets []entry
+	targets []Target // a piece of one array of the service
 }
 
-// entry is a target and what may be done with it.
-type entry struct {
-	target *Target
-	state  state
+// place returns what the claims of one route have in common.
+func (c *claim) place() place {
+	o := c.options
+	return place{c.spotKey, o.Priority, o.Condition.String(), !o.Proto.Carried()}
 }
 
 type state uint8
@@ -38,11 +38,12 @@ const (
 	away // in maintenance
 )
 
-func stateOf(in *registry.Instance) state {
+// state is what may be done with the target.
+func (t *Target) state() state {
 	switch {
-	case in.Ready:
+	case t.Ready:
 		return ready
-	case in.Health == registry.Maintenance:
+	case t.Health == registry.Maintenance:
 		return away
 	}
 	return unready
@@ -57,27 +58,61 @@ type parsedTag struct {
 	options *Options
 	place   place
 	notes   []error // what is wrong with it and does not keep it from being used
+	noted   bool    // the service's problems have them
 	err     error
 }
 
+// reader reads the tags of services, one after the other. It keeps the memory
+// that it needs meanwhile, and nothing else. It is for one goroutine.
+type reader struct {
+	*Builder
+	tags    map[tagKey]int // in parsed: instances of a service mostly have the same ones
+	parsed  []parsedTag
+	places  map[place]int // in claims
+	claims  []claim
+	latest  []int    // of each claim, its last target in targets, or -1
+	targets []Target // of all claims
+	of      []int    // of each target, its claim
+}
+
+func (b *Builder) reader() *reader {
+	return &reader{Builder: b, tags: map[tagKey]int{}, places: map[place]int{}}
+}
+
+// reset forgets the last service.
+func (r *reader) reset() {
+	clear(r.tags)
+	clear(r.places)
+	clear(r.parsed)
+	clear(r.claims)
+	clear(r.targets)
+	r.parsed, r.claims, r.latest, r.targets, r.of = r.parsed[:0], r.claims[:0], r.latest[:0], r.targets[:0], r.of[:0]
+}
+
+// parse returns the parsed form of a tag; r has it until reset, and the pointer
+// is good until the next call.
+func (r *reader) parse(k tagKey, defaults Defaults) *parsedTag {
+	n, ok := r.tags[k]
+	if !ok {
+		n = len(r.parsed)
+		r.tags[k] = n
+		r.parsed = append(r.parsed, r.Builder.parse(k, defaults))
+	}
+	return &r.parsed[n]
+}
+
 // claim reads the tags of the service's instances.
-func (b *Builder) claim(svc *service) {
-	tags := make(map[tagKey]*parsedTag) // instances of a service mostly have the same ones
-	places := make(map[place]int)
+func (r *reader) claim(svc *service) {
+	r.reset()
 	globs := 0
-	var noted map[*parsedTag]bool
 	for i := range svc.from.Instances {
 		in := &svc.from.Instances[i]
-		addrErr := b.checkAddr(in.Addr)
+		addrErr := r.checkAddr(in.Addr)
 		routes := 0
 		defaults, metaErrs := MetaOptions(in.Meta)
+		idHash, nodeHash := hashNames(in.ID, in.Node), hashNames(in.Node)
 		for _, tag := range in.Tags {
-			k := tagKey{tag, cmp.Or(b.Datacenter, in.Datacenter), defaults.String()}
-			p := tags[k]
-			if p == nil {
-				p = b.parse(k, defaults)
-				tags[k] = p
-			}
+			p := r.parse(tagKey{tag, cmp.Or(r.Datacenter, in.Datacenter), defaults.String()}, defaults)
 			if errors.Is(p.err, ErrNotRoute) {
 				continue
 			}
@@ -85,11 +120,8 @@ func (b *Builder) claim(svc *service) {
 				svc.refuse(in, tag, fmt.Errorf("the instance has more than %d route tags: this one and what follows is ignored", maxTags))
 				break
 			}
-			if len(p.notes) > 0 && !noted[p] {
-				if noted == nil {
-					noted = make(map[*parsedTag]bool)
-				}
-				noted[p] = true // once for the service
+			if !p.noted {
+				p.noted = true // once for the service
 				for _, err := range p.notes {
 					svc.refuse(in, tag, err)
 				}
@@ -98,28 +130,33 @@ func (b *Builder) claim(svc *service) {
 				svc.refuse(in, tag, p.err)
 				continue
 			}
-			n, ok := places[p.place]
-			if !ok && kindOf(p.place.host, b.NoGlobs) == globHost {
+			n, ok := r.places[p.place]
+			if !ok && kindOf(p.place.host, r.NoGlobs) == globHost {
 				if globs++; globs > maxGlobHosts {
 					svc.refuse(in, tag, fmt.Errorf("the service has more than %d routes whose hosts are globs: this one is ignored, since each costs every request that no other host serves", maxGlobHosts))
 					continue
 				}
 			}
 			if !ok {
-				n = len(svc.claims)
-				places[p.place] = n
-				svc.claims = append(svc.claims, claim{place: p.place, path: p.path, options: p.options, tag: tag})
+				n = len(r.claims)
+				r.places[p.place] = n
+				r.claims = append(r.claims, claim{spotKey: p.place.spotKey, path: p.path, options: p.options, tag: tag})
+				r.latest = append(r.latest, -1)
 			}
-			c := &svc.claims[n]
+			c := &r.claims[n]
 			if c.tag != tag && !slices.Contains(c.more, tag) {
 				c.more = append(c.more, tag)
 			}
-			if k := len(c.targets) - 1; k >= 0 && c.targets[k].target.of(in) {
-				if first := c.targets[k].target; first.Options.String() != p.options.String() {
+			if k := r.latest[n]; k >= 0 && r.targets[k].of(in) {
+				if first := &r.targets[k]; first.Options != p.options && first.Options.String() != p.options.String() {
 					svc.refuse(in, tag, fmt.Errorf("the instance claims this route a second time with other options: tag %q holds", first.Tag))
 				}
 			} else if addrErr == nil {
-				c.targets = append(c.targets, entry{newTarget(in, p.options, tag), stateOf(in)})
+				r.latest[n] = len(r.targets)
+				r.targets = append(r.targets, Target{
+					Instance: in, Weight: p.options.Weight, Options: p.options, Tag: tag, Source: "tag", idHash: idHash, nodeHash: nodeHash,
+				})
+				r.of = append(r.of, n)
 			}
 		}
 		if routes == 0 {
@@ -135,10 +172,30 @@ func (b *Builder) claim(svc *service) {
 			svc.refuse(in, "", fmt.Errorf("the instance %s", in.Reason))
 		}
 	}
-	svc.claims = slices.Clip(svc.claims)
-	for i := range svc.claims {
-		svc.claims[i].targets = slices.Clip(svc.claims[i].targets)
+	svc.claims = r.take()
+}
+
+// take returns the claims with their targets, in memory of just their size.
+func (r *reader) take() []claim {
+	if len(r.claims) == 0 {
+		return nil
 	}
+	claims := slices.Clone(r.claims)
+	sizes := r.latest // it has served
+	clear(sizes)
+	for _, n := range r.of {
+		sizes[n]++
+	}
+	targets := make([]Target, len(r.targets))
+	from := 0
+	for n := range claims {
+		claims[n].targets = targets[from : from : from+sizes[n]]
+		from += sizes[n]
+	}
+	for i, n := range r.of {
+		claims[n].targets = append(claims[n].targets, r.targets[i])
+	}
+	return slices.Clip(claims)
 }
 
 // of reports whether t is one of the instance's.
@@ -146,17 +203,17 @@ func (t *Target) of(in *registry.Instance) bool {
 	return t.ID == in.ID && t.Node == in.Node && t.Addr == in.Addr
 }
 
-func (b *Builder) parse(k tagKey, defaults Defaults) *parsedTag {
+func (b *Builder) parse(k tagKey, defaults Defaults) parsedTag {
 	rule, err := parseRule(b.prefix(), k.dc, k.tag, defaults)
 	notes := rule.Refused
 	if err != nil {
-		return &parsedTag{err: err, notes: notes}
+		return parsedTag{err: err, notes: notes}
 	}
 	where, err := b.placeOf(&rule)
 	if err != nil {
-		return &parsedTag{err: err, notes: notes}
+		return parsedTag{err: err, notes: notes}
 	}
-	p := &parsedTag{path: rule.Path, notes: notes, place: where}
+	p := parsedTag{path: rule.Path, notes: notes, place: where}
 	if k.meta == "" && !strings.ContainsAny(strings.TrimSpace(k.tag), " \t") {
 		p.options = &plainOptions
 	} else {
@@ -164,7 +221,7 @@ func (b *Builder) parse(k tagKey, defaults Defaults) *parsedTag {
 		p.options = &own
 	}
 	if err := b.checkRedirect(p.options); err != nil {
-		return &parsedTag{err: err, notes: notes}
+		return parsedTag{err: err, notes: notes}
 	}
 	p.notes = append(p.notes, b.doubts(p.options)...)
 	return p
@@ -280,14 +337,6 @@ func (b *Builder) checkRedirect(o *Options) error {
 		return fmt.Errorf("redirect url %q leads to a denied address (%s): registry.targets.allow makes an exception", o.Redirect.URL, r)
 	}
 	return nil
-}
-
-func newTarget(in *registry.Instance, o *Options, tag string) *Target {
-	return &Target{
-		Service: in.Service, ID: in.ID, Node: in.Node, Datacenter: in.Datacenter, Addr: in.Addr, Tags: in.Tags, Meta: in.Meta,
-		Weight: o.Weight, Capacity: max(1, in.Weight), Options: o, Tag: tag, Source: "tag",
-		idHash: hashNames(in.ID, in.Node), nodeHash: hashNames(in.Node),
-	}
 }
 
 // seniority is the index at which the first instance of the service was

@@ -91,11 +91,11 @@ func (t *Table) partsOf(svc *service) iter.Seq2[*Route, *Part] {
 
 // spots returns where the service has claims, and what commands add to it.
 func (svc *service) spots() []spotKey {
-	list := make([]spotKey, 0, len(svc.claims)+len(svc.added))
+	list := make([]spotKey, 0, len(svc.claims)+len(svc.rare.added))
 	for i := range svc.claims {
 		list = append(list, svc.claims[i].spotKey)
 	}
-	for _, l := range svc.added {
+	for _, l := range svc.rare.added {
 		list = append(list, l.place.spotKey)
 	}
 	return list
@@ -119,7 +119,7 @@ func (p *Part) redirects() bool {
 
 // warnings are the problems that the split has with the service.
 func (svc *service) warnings() (out []string) {
-	for _, p := range svc.unfit {
+	for _, p := range svc.rare.unfit {
 		out = append(out, p.Service+": "+p.Error)
 	}
 	return out
@@ -139,10 +139,10 @@ func (b *Builder) mismatch(svc *service, a ArmName) error {
 		asked = svc.own && (max(s.Ratio, s.Wanted) > 0 || slices.ContainsFunc(s.Match, to))
 	}
 	holds := func(in registry.Instance) bool { return sel.holds(in.Tags, in.Meta) }
-	adds := func(l *lot) bool { return sel.holds(l.targets[0].target.Tags, nil) }
-	name, other := s.joins(a), svc.joined[a]
+	adds := func(l *lot) bool { return sel.holds(l.targets[0].Tags, nil) }
+	name, other := s.joins(a), svc.rare.joined[a]
 	switch {
-	case len(svc.claims)+len(svc.added) == 0:
+	case len(svc.claims)+len(svc.rare.added) == 0:
 	case name != "" && other == nil:
 		return fmt.Errorf("the %s arm is service %q, which is not in the catalog", a, name)
 	case !asked:
@@ -150,7 +150,7 @@ func (b *Builder) mismatch(svc *service, a ArmName) error {
 		if !slices.ContainsFunc(other.Instances, holds) {
 			return fmt.Errorf("the %s arm is empty: no instance of service %q has %s", a, name, sel)
 		}
-	case slices.ContainsFunc(svc.added, adds):
+	case slices.ContainsFunc(svc.rare.added, adds):
 	case svc.from == nil || !slices.ContainsFunc(svc.from.Instances, holds):
 		return fmt.Errorf("the %s arm is empty: no instance of the service has %s", a, sel)
 	case !svc.routed(a):
@@ -161,9 +161,10 @@ func (b *Builder) mismatch(svc *service, a ArmName) error {
 
 // routed reports whether an instance of the service that has a route is in arm a.
 func (svc *service) routed(a ArmName) bool {
-	for _, c := range svc.claims {
-		for _, t := range c.targets {
-			if arm, ok := svc.split.armOf(t.target.Tags, t.target.Meta); ok && arm == a {
+	for i := range svc.claims {
+		for k := range svc.claims[i].targets {
+			t := &svc.claims[i].targets[k]
+			if arm, ok := svc.split.armOf(t.Tags, t.Meta); ok && arm == a {
 				return true
 			}
 		}

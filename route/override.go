@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"serin/registry"
 )
 
 // ErrNothingMatched says that a route command met nothing in this table. It is
@@ -94,18 +96,19 @@ func (b *Builder) added(c *Command) (*lot, error) {
 	} else if err := b.checkAddr(addr); err != nil {
 		return nil, err
 	}
-	t := &Target{
-		Service: c.Service, ID: addr, Addr: addr, Tags: c.Tags, Weight: c.Weight, Capacity: 1, Options: &options,
+	t := Target{
+		Instance: &registry.Instance{Service: c.Service, ID: addr, Addr: addr, Tags: c.Tags, Weight: 1, Ready: true},
+		Weight:   c.Weight, Options: &options,
 		Source: fmt.Sprintf("%s:%d", c.Source, c.Line), idHash: hashNames(addr, ""), nodeHash: hashNames(""),
 	}
 	rule := c.Rule
 	rule.Options = options
 	where, err := b.placeOf(&rule)
-	return &lot{place: where, path: rule.Path, options: &options, when: options.Condition, targets: []entry{{t, ready}}}, err
+	return &lot{place: where, path: rule.Path, options: &options, when: options.Condition, targets: []*Target{&t}}, err
 }
 
 // about returns the commands that concern a spot, in order.
-func (o *overriding) about(b *Builder, k spotKey, s *spot) []int32 {
+func (o *overriding) about(b *Builder, k spotKey, claims []standing) []int32 {
 	if len(o.commands) == 0 {
 		return nil
 	}
@@ -113,9 +116,9 @@ func (o *overriding) about(b *Builder, k spotKey, s *spot) []int32 {
 	all := at[:len(at):len(at)]
 	add := func(svc *service) {
 		all = append(all, o.of[svc.name]...)
-		all = append(all, svc.tagged...)
+		all = append(all, svc.rare.tagged...)
 	}
-	for _, st := range s.claims {
+	for _, st := range claims {
 		add(st.svc)
 	}
 	for _, i := range at {
@@ -176,29 +179,29 @@ func (b *Builder) replay(lots []lot, commands []int32) (out []lot, hits []int32)
 					continue
 				}
 				before := len(l.targets)
-				l.targets = slices.DeleteFunc(l.targets, func(e entry) bool { return c.names(e.target) })
+				l.targets = slices.DeleteFunc(l.targets, func(t *Target) bool { return c.names(t) })
 				met = met || len(l.targets) < before || whole && empty[i]
 				if whole {
 					empty[i] = false
 				}
 			}
 		case RouteWeight:
-			var group []*entry
+			var group []**Target
 			fit := 0
 			for i := range lots {
 				for k := range lots[i].targets {
-					if e := &lots[i].targets[k]; c.names(e.target) {
-						group = append(group, e)
-						if e.state == ready {
+					if t := lots[i].targets[k]; c.names(t) {
+						group = append(group, &lots[i].targets[k])
+						if t.state() == ready {
 							fit++
 						}
 					}
 				}
 			}
-			for _, e := range group {
-				t := *e.target
+			for _, at := range group {
+				t := **at
 				t.Weight = c.Weight / float64(max(1, fit))
-				e.target = &t
+				*at = &t
 			}
 			met = len(group) > 0
 		}
@@ -226,7 +229,7 @@ func (b *Builder) add(lots []lot, empty []bool, added *lot, c *Command) ([]lot, 
 		lots, empty = slices.Insert(lots, i, l), slices.Insert(empty, i, false)
 	}
 	l := &lots[i]
-	if !slices.ContainsFunc(l.targets, func(e entry) bool { return e.state == ready && b.same(e.target, added.targets[0].target) }) {
+	if !slices.ContainsFunc(l.targets, func(t *Target) bool { return t.state() == ready && b.same(t, added.targets[0]) }) {
 		l.targets = append(l.targets, added.targets[0])
 	}
 	return lots, empty

@@ -374,7 +374,7 @@ func (e *estates) put(k spotKey, service string, claims int) {
 
 // enter takes note of one claim more of the owner.
 func (e *estates) enter(k spotKey, o *estate, c *claim) {
-	o.priority = min(o.priority, c.priority)
+	o.priority = min(o.priority, c.options.Priority)
 	e.low = e.low || o.priority < 0
 	if o.claims++; o.claims == 1 {
 		delete(e.vacant, k)
@@ -424,11 +424,11 @@ func (e *estates) over(service string, c *claim) (found spotKey, ok bool) {
 		}
 		// Where it is tried first, its host being written more exactly or its
 		// priority higher, it also takes what the owner's longer paths get.
-		if c.host == host && c.priority <= 0 && !e.low && !e.globPaths {
+		if c.host == host && c.options.Priority <= 0 && !e.low && !e.globPaths {
 			return false
 		}
 		for key, o := range paths {
-			within := (c.host != host || c.priority > o.priority) && strings.HasPrefix(key, k.key) ||
+			within := (c.host != host || c.options.Priority > o.priority) && strings.HasPrefix(key, k.key) ||
 				e.globPaths && pathsMeet(key, k.key)
 			if within && o.service != service && (!ok || key < found.key) {
 				found, ok = spotKey{host, key}, true
@@ -508,7 +508,7 @@ func (svc *service) owns(p place) bool {
 	if svc == nil || svc.titles == nil {
 		return false
 	}
-	i := slices.IndexFunc(svc.claims, func(c claim) bool { return c.place == p })
+	i := slices.IndexFunc(svc.claims, func(c claim) bool { return c.spotKey == p.spotKey && c.place() == p })
 	return i >= 0 && svc.titles[i].kind == owned
 }
 
@@ -522,11 +522,12 @@ type petition struct {
 // entitle gives every claim of the services that changed its title. changes
 // are those services by name, before and after; services of which a claim
 // gains or loses its place by that are added.
-func (b *Builder) entitle(changes map[string]*change) {
+//
+// names are those of changes, in order; it returns them with what was added.
+func (b *Builder) entitle(names []string, changes map[string]*change) []string {
 	if b.policy.mode == OwnershipOff {
-		return
+		return names
 	}
-	names := sortedKeys(changes)
 	if b.policy.mode == Strict {
 		for _, name := range names {
 			svc := changes[name].new
@@ -541,7 +542,7 @@ func (b *Builder) entitle(changes map[string]*change) {
 			}
 			b.explainRefusals(svc)
 		}
-		return
+		return names
 	}
 	e := b.estates
 	left := map[spotKey]bool{}
@@ -573,7 +574,7 @@ func (b *Builder) entitle(changes map[string]*change) {
 		for i := range svc.claims {
 			c := &svc.claims[i]
 			k := estateOf(c.spotKey)
-			if o := e.get(k); o != nil && o.service == name && (c.spotKey == k && c.priority == 0 || changes[name].old.owns(c.place) || b.before[c.place.text()] == name) {
+			if o := e.get(k); o != nil && o.service == name && (c.spotKey == k && c.options.Priority == 0 || changes[name].old.owns(c.place()) || b.before[c.place().text()] == name) {
 				e.enter(k, o, c)
 			} else {
 				open = append(open, petition{svc, i, svc.seniority()})
@@ -619,7 +620,7 @@ func (b *Builder) entitle(changes map[string]*change) {
 		*t = title{}
 		by, taken := e.over(name, c)
 		o := e.get(k)
-		if o != nil && o.service == name && c.spotKey == k && c.priority <= 0 {
+		if o != nil && o.service == name && c.spotKey == k && c.options.Priority <= 0 {
 			taken = false // it is the place itself
 		}
 		if !taken {
@@ -641,11 +642,15 @@ func (b *Builder) entitle(changes map[string]*change) {
 			b.explainRefusals(c.new)
 		}
 	}
+	if len(changes) > len(names) {
+		names = sortedKeys(changes)
+	}
+	return names
 }
 
 // explainRefusals adds a problem for each tag that the policy refuses.
 func (b *Builder) explainRefusals(svc *service) {
-	svc.unowned = nil
+	var unowned []Problem
 	for i, t := range svc.titles {
 		if t.kind != refused {
 			continue
@@ -657,8 +662,13 @@ func (b *Builder) explainRefusals(svc *service) {
 				c.host, c.path, b.estates.get(t.by).service, t.by.host, t.by.key, svc.name)
 		}
 		for _, tag := range append([]string{c.tag}, c.more...) {
-			svc.unowned = append(svc.unowned, svc.problem(nil, tag, err))
+			unowned = append(unowned, svc.problem(nil, tag, err))
 		}
+	}
+	if len(unowned) > 0 || len(svc.rare.unowned) > 0 {
+		rare := *svc.rare // which may be another's as well
+		rare.unowned = unowned
+		svc.rare = &rare
 	}
 }
 
@@ -688,7 +698,7 @@ func (b *Builder) beginOwnership(services []*service, again bool) {
 	b.before = before
 	for _, svc := range services {
 		for i := range svc.claims {
-			if c := &svc.claims[i]; before[c.place.text()] == svc.name && b.estates.get(estateOf(c.spotKey)) == nil {
+			if c := &svc.claims[i]; before[c.place().text()] == svc.name && b.estates.get(estateOf(c.spotKey)) == nil {
 				b.estates.put(estateOf(c.spotKey), svc.name, 0)
 			}
 		}
@@ -731,7 +741,7 @@ func (t *Table) Owners() map[string]string {
 	for _, svc := range t.services {
 		for i, title := range svc.titles {
 			if title.kind == owned {
-				owners[svc.claims[i].place.text()] = svc.name
+				owners[svc.claims[i].place().text()] = svc.name
 			}
 		}
 	}

@@ -41,7 +41,7 @@ type Pick struct {
 // safe for concurrent use.
 func (a *Arm) Pick(p Pick) *Target {
 	o := a.pool(p.Critical)
-	if o == nil {
+	if len(o.rest.targets)+len(o.fixed.targets) == 0 {
 		return nil
 	}
 	for _, cold := range [...]bool{false, true} {
@@ -51,6 +51,13 @@ func (a *Arm) Pick(p Pick) *Target {
 	}
 	return nil
 }
+
+// pools are an arm's targets prepared for picking.
+type pools struct{ ready, critical pool }
+
+// noPools says that there is nothing to prepare: in both lists all targets have
+// the same share, as in nearly all arms.
+var noPools pools
 
 // pool is a list of targets prepared for picking.
 type pool struct {
@@ -65,23 +72,37 @@ type group struct {
 	cum     []float64
 }
 
-// pool returns the targets to pick from, nil when there is none.
-func (a *Arm) pool(critical bool) *pool {
-	o, targets, share := a.ready, a.Ready, a.Fixed
+// pool returns the targets to pick from.
+func (a *Arm) pool(critical bool) pool {
+	targets, share := a.Ready, a.Fixed
 	if critical {
-		o, targets, share = a.critical, a.Critical, 0
+		targets, share = a.Critical, 0
 	}
-	if o == nil {
-		o = newPool(targets, share) // also an arm made by hand
+	switch {
+	case a.pools == nil:
+		return newPool(targets, share)
+	case a.pools == &noPools:
+		return pool{rest: group{targets: targets}}
+	case critical:
+		return a.pools.critical
 	}
-	return o
+	return a.pools.ready
 }
 
-func newPool(targets []*Target, share float64) *pool {
-	if len(targets) == 0 {
-		return nil
+// prepare makes the pools, when Ready, Critical and Fixed are what they will be.
+func (a *Arm) prepare() {
+	a.pools = &noPools
+	ready, critical := newPool(a.Ready, a.Fixed), newPool(a.Critical, 0)
+	if !ready.even() || !critical.even() {
+		a.pools = &pools{ready, critical}
 	}
-	o := &pool{share: share}
+}
+
+// even reports whether all targets have the same share.
+func (o *pool) even() bool { return len(o.fixed.targets) == 0 && o.rest.cum == nil }
+
+func newPool(targets []*Target, share float64) pool {
+	o := pool{share: share}
 	if share == 0 {
 		o.rest.targets = targets
 	}
@@ -96,11 +117,9 @@ func newPool(targets []*Target, share float64) *pool {
 		}
 	}
 	o.fixed.accumulate(func(t *Target) float64 { return t.Weight })
-	o.rest.accumulate(func(t *Target) float64 { return float64(t.capacity()) })
+	o.rest.accumulate(func(t *Target) float64 { return float64(t.Capacity()) })
 	return o
 }
-
-func (t *Target) capacity() int { return max(1, t.Capacity) }
 
 func (g *group) accumulate(weight func(*Target) float64) {
 	sum, same := 0.0, true
@@ -273,7 +292,7 @@ func (g *group) lessLoaded(p *Pick, i int, draw uint64, cold bool) *Target {
 	for range min(redraws, len(g.targets)-1) {
 		j, _ := g.draw(draw, i)
 		if b := g.targets[j]; p.usable(b, mix(draw), cold) {
-			if p.Live.Load(b.Addr)*a.capacity() < p.Live.Load(a.Addr)*b.capacity() {
+			if p.Live.Load(b.Addr)*a.Capacity() < p.Live.Load(a.Addr)*b.Capacity() {
 				return b
 			}
 			return a
@@ -293,7 +312,7 @@ func (g *group) leastLoaded(p *Pick, draw uint64, cold bool) (best *Target) {
 		if left = mix(left); !p.usable(t, left, cold) {
 			continue
 		}
-		if l := p.Live.Load(t.Addr); best == nil || l*best.capacity() < load*t.capacity() {
+		if l := p.Live.Load(t.Addr); best == nil || l*best.Capacity() < load*t.Capacity() {
 			best, load = t, l
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"serin/registry"
 )
 
 // fakeLive is a state of instances: all usable and idle but for what is set.
@@ -46,7 +48,7 @@ func armOf(t testing.TB, instances ...string) *Arm {
 	if p := table.Problems(); len(p) > 0 {
 		t.Fatal(p)
 	}
-	return &table.Match("", "/", false).Parts[0].Arms[Stable]
+	return table.Match("", "/", false).Parts[0].Arms[Stable]
 }
 
 // sweep picks at n draws that divide the line evenly and counts the targets.
@@ -181,7 +183,10 @@ func TestPickNeverFailsWhileOneIsUsable(t *testing.T) {
 		free := false
 		for i := range rapid.IntRange(0, 8).Draw(t, "n") {
 			addr := fmt.Sprint("i", i)
-			x := &Target{ID: addr, Node: fmt.Sprint("n", i/2), Addr: addr, Weight: rapid.SampledFrom([]float64{-1, 0.2, 3}).Draw(t, "weight"), Capacity: rapid.IntRange(0, 4).Draw(t, "capacity")}
+			x := &Target{
+				Instance: &registry.Instance{ID: addr, Node: fmt.Sprint("n", i/2), Addr: addr, Weight: rapid.IntRange(0, 4).Draw(t, "capacity")},
+				Weight:   rapid.SampledFrom([]float64{-1, 0.2, 3}).Draw(t, "weight"),
+			}
 			a.Ready = append(a.Ready, x)
 			free = free || x.Weight < 0
 			live.down[addr], live.cold[addr] = rapid.Bool().Draw(t, "down"), rapid.Bool().Draw(t, "cold")
@@ -257,7 +262,7 @@ green-1 node=n1 | urlprefix-/ | canary
 green-2 node=n2 | urlprefix-/ | canary
 green-3 node=n3 | urlprefix-/ | canary
 `)
-	arms := &table.Match("", "/", false).Parts[0].Arms
+	arms := table.Match("", "/", false).Parts[0].Arms
 	nodes, instances := map[string]int{}, map[string]int{}
 	for key := range uint64(9000) {
 		p := Pick{Live: fakeLive{}, Sticky: NodeSticks, Key: mix(key)}
@@ -280,7 +285,7 @@ green-3 node=n3 | urlprefix-/ | canary
 
 func TestPickCritical(t *testing.T) {
 	table := mustBuild(t, "service web\na health=critical | urlprefix-/\nb health=maintenance | urlprefix-/\n")
-	a := &table.Match("", "/", false).Parts[0].Arms[Stable]
+	a := table.Match("", "/", false).Parts[0].Arms[Stable]
 	if got := a.Pick(Pick{Live: fakeLive{}}); got != nil {
 		t.Errorf("picked %s, which is critical", got.ID)
 	}

@@ -31,7 +31,7 @@ func (t *Table) Print(w io.Writer) error {
 		for _, p := range r.Parts {
 			shares := p.Shares()
 			for a := range p.Arms {
-				arm := &p.Arms[a]
+				arm := p.Arms[a]
 				print := func(target *Target, share string) {
 					weight, options := "", *target.Options
 					if target.Weight > 0 {

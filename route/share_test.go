@@ -3,6 +3,8 @@ package route
 import (
 	"fmt"
 	"testing"
+
+	"serin/registry"
 )
 
 func TestPartShares(t *testing.T) {
@@ -10,7 +12,7 @@ func TestPartShares(t *testing.T) {
 		t.Helper()
 		p := &Part{Split: split}
 		for arm, n := range []int{stable, canary, backup} {
-			p.Arms[arm].Ready = make([]*Target, n)
+			p.Arms[arm] = &Arm{Ready: make([]*Target, n)}
 		}
 		if got := fmt.Sprint(p.Shares()); got != want {
 			t.Errorf("%d stable, %d canary, %d backup, %+v\n got %s\nwant %s", stable, canary, backup, split, got, want)
@@ -40,7 +42,9 @@ func TestTargetShares(t *testing.T) {
 			t.Errorf("targets %v with %v fixed\n got %v\nwant %s", targets, fixed, got, want)
 		}
 	}
-	by := func(weight float64, capacity int) *Target { return &Target{Weight: weight, Capacity: capacity} }
+	by := func(weight float64, capacity int) *Target {
+		return &Target{Weight: weight, Instance: &registry.Instance{Weight: capacity}}
+	}
 	f(0, "[]")
 	f(0, "[0.5 0.5]", by(-1, 1), by(-1, 1))
 	f(0, "[0.75 0.25]", by(-1, 3), by(-1, 1))

@@ -192,6 +192,18 @@ func (s Splits) For(service string) *Split {
 	return &own
 }
 
+// allStable is the split of all services for which no document says anything:
+// one value, because most services are such.
+var allStable = &Split{}
+
+// of is For, but for services without any document it is allStable.
+func (s Splits) of(service string) *Split {
+	if s.Default == nil && s.ByService[service] == nil {
+		return allStable
+	}
+	return s.For(service)
+}
+
 // selector returns what chooses arm a, with the defaults filled in; ok is
 // false where a has no selector (stable: the rest; backup: no such arm).
 func (s *Split) selector(a ArmName) (sel Selector, ok bool) {

@@ -2,6 +2,7 @@ package route
 
 import (
 	"cmp"
+	"hash/maphash"
 	"slices"
 	"strings"
 )
@@ -28,14 +29,19 @@ func (t *Table) after(old *Table) *step {
 	return t.from
 }
 
-// liveKey is an instance at its address. The ID and the node are in it as
-// their hash.
-type liveKey struct {
-	service, addr string
-	id            uint64
-}
+// liveKey stands for an instance at its address: a hash of the service, the
+// address, the ID and the node that nobody outside can choose. There is one
+// for each instance, so its size counts.
+type liveKey uint64
 
-func (t *Target) live() liveKey { return liveKey{t.Service, t.Addr, t.idHash} }
+var liveSeed = maphash.MakeSeed()
+
+func (t *Target) live() liveKey {
+	return liveKey(maphash.Comparable(liveSeed, struct {
+		service, addr string
+		id            uint64
+	}{t.Service, t.Addr, t.idHash}))
+}
 
 // liveCount is in how many routes an instance is a target.
 type liveCount struct{ ready, critical int32 }
@@ -68,7 +74,7 @@ func (m *moves) move(b *Builder, routes []*Route, by int32) {
 	for _, r := range routes {
 		for _, p := range r.Parts {
 			for a := range p.Arms {
-				arm := &p.Arms[a]
+				arm := p.Arms[a]
 				for _, t := range arm.Ready {
 					m.count(b, t, liveCount{ready: by}, by)
 				}

@@ -50,10 +50,9 @@ type Route struct {
 	// them the request is answered 503, not 404.
 	Parts []*Part
 
-	key       string // Path in the form of CleanPath
-	condition string // When, as options of a tag
-	silent    bool   // its traffic is not carried: no request is matched
-	guarded   bool   // some target has access rules, or needs credentials
+	key     string // Path in the form of CleanPath
+	silent  bool   // its traffic is not carried: no request is matched
+	guarded bool   // some target has access rules, or needs credentials
 }
 
 // Carried reports whether requests are matched with the route. Those that are
@@ -66,10 +65,12 @@ type Part struct {
 	// Share is what Fabio's weights give this service's targets, 0..1. The
 	// shares of a route sum to 1, or all are 0 when nothing is ready.
 	Share float64
-	// Split divides the part between the arms; never nil (see Splits.For).
+	// Split divides the part between the arms; never nil. Where no document
+	// says anything it is one zero Split for all services, without a name.
 	Split *Split
-	// Arms by ArmName; an arm without targets has an empty Ready.
-	Arms [3]Arm
+	// Arms by ArmName; none is nil in a table. All arms without targets are
+	// one value.
+	Arms [3]*Arm
 }
 
 // Arm is one side of a canary split, as far as this route is concerned.
@@ -84,26 +85,20 @@ type Arm struct {
 	// balance. 1 when all ready targets have one, 0 when none has.
 	Fixed float64
 
-	ready, critical *pool  // of Ready and Critical
-	sequence        string // of round robin: the service's arm
+	pools    *pools // nil: not prepared, as in an arm made by hand
+	sequence string // of round robin: the service's arm
 }
 
 // Target is one instance as one route sees it. It is a fact and never written
 // after Build; live state is found by Addr.
 type Target struct {
-	Service    string
-	ID         string // the Consul service ID
-	Node       string
-	Datacenter string
-	Addr       string // host:port
-	Tags       []string
-	Meta       map[string]string
+	// Instance is what Consul says of the instance, or a route command. All
+	// routes of the instance share it: nobody may change it. Its Weight is
+	// that of Consul, see Capacity.
+	*registry.Instance
 	// Weight is the fixed share that the tag asks for (weight=), < 0 when it
 	// asks for none. 0 excludes the target: it is then in no arm.
 	Weight float64
-	// Capacity is Consul's service weight, >= 1: an instance of capacity 2
-	// takes twice the load of one of capacity 1 when balance chooses.
-	Capacity int
 	// Options are the tag's options, shared between targets.
 	Options *Options
 	// Tag is the tag this target comes from, as it was registered; "" when it
@@ -116,6 +111,10 @@ type Target struct {
 
 	idHash, nodeHash uint64 // see hashes
 }
+
+// Capacity is Consul's service weight, >= 1: an instance of capacity 2 takes
+// twice the load of one of capacity 1 when balance chooses.
+func (t *Target) Capacity() int { return max(1, t.Instance.Weight) }
 
 // Builder builds tables. Its zero value uses Fabio's defaults. A Builder keeps
 // the parsed form of services between builds (keyed by *registry.Service), so

@@ -30,10 +30,9 @@ func weigh(parts []*Part) {
 	for _, p := range parts {
 		p.Share = 0
 		for a := range p.Arms {
-			arm := &p.Arms[a]
+			arm := p.Arms[a]
 			f, n := arm.weights()
-			arm.Fixed = 0
-			if f > 0 {
+			if f > 0 { // otherwise it stays 0: the arm may be noArm
 				arm.Fixed = f * scale / (f*scale + float64(n)*auto)
 			}
 		}
@@ -48,7 +47,7 @@ func weigh(parts []*Part) {
 }
 
 // active returns the arms that the part's share is for.
-func (p *Part) active() []Arm {
+func (p *Part) active() []*Arm {
 	if len(p.Arms[Stable].Ready)+len(p.Arms[Canary].Ready) == 0 {
 		return p.Arms[Backup:]
 	}

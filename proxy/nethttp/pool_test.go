@@ -14,13 +14,14 @@ import (
 	"time"
 
 	"serin/proxy"
+	"serin/registry"
 	"serin/route"
 )
 
 func TestWayTo(t *testing.T) {
 	f := func(o *route.Options, allow bool, want way) {
 		t.Helper()
-		if got := wayTo(&route.Target{Addr: "10.0.0.1:8443", Options: o}, allow); got != want {
+		if got := wayTo(&route.Target{Instance: &registry.Instance{Addr: "10.0.0.1:8443"}, Options: o}, allow); got != want {
 			t.Errorf("%+v\n got %+v\nwant %+v", o, got, want)
 		}
 	}
