@@ -294,6 +294,13 @@ func nextWord(s string, pos int) (word, name, value string, assigned bool) {
 // parseOptions reads the options of s from pos on, in front of which the
 // defaults stand that s does not set.
 func parseOptions(s string, pos int, d Defaults) (o Options, refused []error, err error) {
+	if pos >= len(s) && len(d.words) == 0 {
+		return plain(), nil, nil // most tags: without the memory that rows write to
+	}
+	return parseOptionWords(s, pos, d)
+}
+
+func parseOptionWords(s string, pos int, d Defaults) (o Options, refused []error, err error) {
 	o = plain()
 	var named [len(tagOptions)]bool
 	protects := "" // the first option that keeps somebody out

@@ -43,6 +43,13 @@ func (d Defaults) String() string { return d.key }
 func MetaOptions(meta map[string]string) (Defaults, []error) {
 	var d Defaults
 	var errs []error
+	some := false
+	for key := range meta {
+		some = some || strings.HasPrefix(key, metaPrefix)
+	}
+	if !some {
+		return d, nil // nearly always
+	}
 	for _, key := range slices.Sorted(maps.Keys(meta)) {
 		written, ok := strings.CutPrefix(key, metaPrefix)
 		if !ok {

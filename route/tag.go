@@ -184,6 +184,9 @@ func checkPath(p string) (int, error) {
 	if i := strings.IndexAny(p, "?#"); i >= 0 {
 		return i, fmt.Errorf("%q in a path: a route matches the path only; write the character as %%%02X if it is part of it", p[i], p[i])
 	}
+	if isClean(p) {
+		return 0, nil
+	}
 	b, ok := encode(p)
 	if !ok {
 		return max(0, strings.IndexByte(p, '%')), fmt.Errorf(`path %q: "%%" must be followed by two hexadecimal digits and not encode NUL, CR or LF`, p)
