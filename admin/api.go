@@ -32,7 +32,7 @@ type Following struct {
 	Connections    int     `json:"connections,omitempty"` // that carry them over HTTP/2
 	ReadsPerSecond float64 `json:"reads_per_second"`      // good answers, lately
 	OldestAnswer   float64 `json:"oldest_answer_seconds"` // age of the last answer about the service heard of least lately
-	Corrections    uint64  `json:"sweep_corrections"`     // changes that no bell told and the sweep found
+	Corrections    uint64  `json:"sweep_corrections"`     // changes that neither a bell nor a stream told, and the sweep or another look found
 }
 
 // String says it in one line.

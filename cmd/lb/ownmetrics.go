@@ -46,7 +46,7 @@ func (b *balancer) ownMetrics() []prometheus.Collector {
 		mode(consul.Streams), mode(consul.Bell),
 		gauge("lb_registry_connections", "Connections that carry streams over HTTP/2.", func(w consul.WatchStatus) float64 { return float64(w.Connections) }),
 		gauge("lb_registry_reads_per_second", "Good answers of Consul a second, over the last 10 to 20 s.", func(w consul.WatchStatus) float64 { return w.ReadsPerSecond }),
-		counter("lb_registry_sweep_corrections_total", "Changes that no bell told and the sweep found.", func(w consul.WatchStatus) float64 { return float64(w.Corrections) }),
+		counter("lb_registry_sweep_corrections_total", "Changes that neither a bell nor a stream told, and the sweep or another look found.", func(w consul.WatchStatus) float64 { return float64(w.Corrections) }),
 		counter("lb_consul_reads_total", "Good answers of Consul.", func(w consul.WatchStatus) float64 { return float64(w.Reads) }),
 		counter("lb_consul_errors_total", "Failed reads of Consul.", func(w consul.WatchStatus) float64 { return float64(w.Errors) }),
 		b.openConnections("http1", func() int { n, _ := b.engine.Connections(); return n }),

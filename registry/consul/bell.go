@@ -281,7 +281,7 @@ func (l *loop) sweepOn(now time.Time) (again time.Time) {
 	}
 	for e := l.turns.Front(); e != nil; e = e.Next() {
 		if f := e.Value.(*follow); !f.asking && f.ask.IsZero() {
-			l.startRead(f, true)
+			l.startRead(f, true, false)
 			return time.Time{}
 		}
 	}

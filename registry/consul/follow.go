@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"serin/registry"
@@ -32,6 +33,7 @@ type follow struct {
 	ask    time.Time // when to read it outside a stream; zero: no need
 	at     int       // its place in loop.asks; -1: none
 	asking bool
+	again  bool // that read only looks again, see lookAgain
 	strict bool   // the next such read is for the leader
 	tries  int    // such reads in a row that settled nothing
 	gen    uint64 // counts the stream's answers
@@ -88,7 +90,7 @@ func (l *loop) suspect(f *follow) {
 		f.doubt = time.Now()
 	}
 	f.strict = true
-	if f.ask.IsZero() || f.tries == 0 {
+	if f.idle() || f.tries == 0 {
 		l.asks.set(f, time.Now())
 	}
 }
@@ -105,9 +107,42 @@ func (l *loop) onStream(f *follow, r reading, meta *api.QueryMeta) {
 		l.suspect(f)
 		return
 	}
-	l.asks.set(f, time.Time{})
-	l.accept(f, r, meta.LastIndex)
+	if !f.again {
+		l.asks.set(f, time.Time{})
+	}
+	changed := l.accept(f, r, meta.LastIndex)
+	l.lookAgain(f, changed)
 }
+
+// Consul may lose a change for a query that waits: its streams are told of
+// changes by another way than its state is written, and where one follows the
+// other within milliseconds a query can begin between the two. So what a stream
+// told is read again without waiting, soon after a change and now and then.
+const (
+	lookSoon   = time.Second
+	lookSeldom = 10 * time.Minute
+	// looksPerSecond bounds the looks after the first picture.
+	looksPerSecond = 200
+)
+
+// lookAgain asks for another look at what f's stream has told.
+func (l *loop) lookAgain(f *follow, changed bool) {
+	if l.mode != Streams || l.follows[f.name] != f || !f.doubt.IsZero() || !changed && !f.ask.IsZero() {
+		return
+	}
+	in := lookSeldom/2 + rand.N(lookSeldom)
+	if changed {
+		in = lookSoon
+		if !l.w.Ready() {
+			in += rand.N(1 + time.Duration(len(l.follows))*time.Second/looksPerSecond)
+		}
+	}
+	l.asks.set(f, time.Now().Add(in))
+	f.again = true
+}
+
+// idle tells whether nothing but another look is asked for.
+func (f *follow) idle() bool { return f.ask.IsZero() || f.again }
 
 // onStreamError takes a failure of f's own query.
 func (l *loop) onStreamError(f *follow, err error) {
@@ -242,7 +277,7 @@ func (l *loop) hold(f *follow, why string) {
 // retry asks about f again, later each time, and later still when many are held.
 func (l *loop) retry(f *follow) {
 	l.setTries(f, f.tries+1)
-	if f.ask.IsZero() {
+	if f.idle() {
 		l.asks.set(f, time.Now().Add(retryIn(f.tries, l.open)))
 	}
 }

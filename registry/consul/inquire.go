@@ -12,8 +12,9 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// startRead reads f outside its stream. sweep tells that nothing asked for it.
-func (l *loop) startRead(f *follow, sweep bool) {
+// startRead reads f outside its stream. sweep tells that nothing asked for it,
+// again that it is only another look.
+func (l *loop) startRead(f *follow, sweep, again bool) {
 	f.asking = true
 	l.reading++
 	known, strict, gen := f.svc, f.strict, f.gen
@@ -27,13 +28,13 @@ func (l *loop) startRead(f *follow, sweep bool) {
 			if sweep {
 				l.bell.sweep.done(took, time.Now())
 			}
-			l.onRead(f, e, gen, sweep)
+			l.onRead(f, e, gen, sweep, again)
 		})
 	})
 }
 
 // onRead takes the result of startRead.
-func (l *loop) onRead(f *follow, e evidence, gen uint64, sweep bool) {
+func (l *loop) onRead(f *follow, e evidence, gen uint64, sweep, again bool) {
 	f.asking = false
 	l.reading--
 	if l.follows[f.name] != f {
@@ -50,6 +51,10 @@ func (l *loop) onRead(f *follow, e evidence, gen uint64, sweep bool) {
 		if !f.doubt.IsZero() {
 			l.asks.set(f, time.Now())
 		}
+		return
+	}
+	if again && e.err == nil && e.index < f.toldIndex { // older than what the stream told
+		l.lookAgain(f, true)
 		return
 	}
 	if e.err == nil && outrun(e.index, f.toldIndex, f.doubt, time.Now()) {
@@ -72,9 +77,11 @@ func (l *loop) onRead(f *follow, e evidence, gen uint64, sweep bool) {
 	switch {
 	case obey && e.err == nil:
 		// What changed up to bell.base is known by now, or no bell told it.
-		if l.accept(f, e.got, e.index) && sweep && e.index <= l.bell.base {
+		changed := l.accept(f, e.got, e.index)
+		if changed && (again || sweep && e.index <= l.bell.base) {
 			l.w.corrections.Add(1)
 		}
+		l.lookAgain(f, changed)
 	case why == "":
 		l.retry(f)
 	default:

@@ -432,10 +432,14 @@ func (l *loop) readDue(now time.Time) (again time.Time) {
 			busy = append(busy, f)
 			continue
 		}
-		l.startRead(f, false)
+		look := f.again
+		f.again = false
+		l.startRead(f, false, look)
 	}
 	for _, f := range busy {
+		look := f.again
 		l.asks.set(f, now) // the end of that read is an event
+		f.again = look
 	}
 	return again
 }
@@ -453,7 +457,7 @@ func (l *loop) choose() {
 		for _, f := range l.follows {
 			l.endStream(f)
 			f.gen++
-			if f.ask.IsZero() {
+			if f.idle() {
 				l.asks.set(f, time.Now())
 			}
 		}

@@ -30,6 +30,9 @@ func (a *asks) Pop() any {
 // set makes t the time to read f; zero is never.
 func (a *asks) set(f *follow, t time.Time) {
 	f.ask = t
+	if !t.IsZero() {
+		f.again = false
+	}
 	switch {
 	case f.at >= 0 && t.IsZero():
 		heap.Remove(a, f.at)

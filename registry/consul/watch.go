@@ -177,8 +177,8 @@ type WatchStatus struct {
 	Errors      uint64 `json:"errors"` // failed reads so far
 	// ReadsPerSecond are the good answers of the last 10 to 20 s.
 	ReadsPerSecond float64 `json:"reads_per_second"`
-	// Corrections are the services that the sweep found changed although no bell
-	// had told it.
+	// Corrections are the services that the sweep, or another look at what a
+	// stream told, found changed although neither a bell nor a stream had told it.
 	Corrections uint64 `json:"sweep_corrections"`
 	// OldestAnswer is the age of the last good answer about the service that
 	// was not heard of for longest; zero when none is followed.

@@ -614,3 +614,34 @@ func FuzzAnswer(f *testing.F) {
 type roundTripper func(*http.Request) *http.Response
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r), nil }
+
+// A change that Consul loses for the query that waits is found by another look.
+func TestLostChangeIsFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.set("web", "a")
+		r := record(t, f.client(t), WatchConfig{}, nil)
+		r.want(t, "web:a")
+		time.Sleep(time.Minute)
+		lose := func(w http.ResponseWriter, req *http.Request) bool { // a query for web that waits, waits in vain
+			if req.URL.Path != "/v1/health/service/web" || req.FormValue("index") == "" {
+				return false
+			}
+			<-req.Context().Done()
+			return true
+		}
+		f.set("web", "a", "b")
+		r.want(t, "web:a,b")
+		f.misbehave(lose)
+		f.set("web", "a", "b", "c")
+		time.Sleep(1500 * time.Millisecond)
+		r.want(t, "web:a,b,c")
+		if n := r.Status().Corrections; n != 1 {
+			t.Errorf("%d corrections, want 1", n)
+		}
+		// Long after the last change it takes a while.
+		f.set("web", "a", "c")
+		time.Sleep(20 * time.Minute)
+		r.want(t, "web:a,c")
+	})
+}
