@@ -25,7 +25,9 @@ func TestHeaderEdits(t *testing.T) {
 		target.Options = &route.Options{
 			Retries: -1,
 			RequestHeaders: []route.HeaderEdit{
-				{Name: "X-Tag", Value: target.Addr}, {Op: route.HeaderAdd, Name: "X-More", Value: "ours"}, {Op: route.HeaderRemove, Name: "X-Gone"},
+				{Name: "X-Tag", Value: target.Addr},
+				{Op: route.HeaderAdd, Name: "X-More", Value: "ours"},
+				{Op: route.HeaderRemove, Name: "X-Gone"},
 				{Name: "X-Forwarded-For", Value: "192.0.2.1"},
 			},
 			ResponseHeaders: []route.HeaderEdit{{Op: route.HeaderRemove, Name: "Server"}, {Name: "X-Answer", Value: target.Addr}},

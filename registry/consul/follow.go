@@ -33,7 +33,7 @@ type follow struct {
 	ask    time.Time // when to read it outside a stream; zero: no need
 	at     int       // its place in loop.asks; -1: none
 	asking bool
-	again  bool // that read only looks again, see lookAgain
+	again  bool   // that read only looks again, see lookAgain
 	strict bool   // the next such read is for the leader
 	tries  int    // such reads in a row that settled nothing
 	gen    uint64 // counts the stream's answers
