@@ -65,8 +65,16 @@ func TestHijackersGetNothing(t *testing.T) {
 			})
 
 			asked := []struct{ host, path string }{
-				{"shop.test", "/"}, {"shop.test", "/cart"}, {"shop.test", "/cart/1"}, {"a.shop.test", "/"}, {"b.a.shop.test", "/x"},
-				{"SHOP.TEST.", "/cart"}, {"shop.test:80", "/cart"}, {"shop.test", "//cart"}, {"shop.test", "/x/../cart"}, {"shop.test", "/%63art"},
+				{"shop.test", "/"},
+				{"shop.test", "/cart"},
+				{"shop.test", "/cart/1"},
+				{"a.shop.test", "/"},
+				{"b.a.shop.test", "/x"},
+				{"SHOP.TEST.", "/cart"},
+				{"shop.test:80", "/cart"},
+				{"shop.test", "//cart"},
+				{"shop.test", "/x/../cart"},
+				{"shop.test", "/%63art"},
 			}
 			requests := size(t).Hijack
 			reached := 0
