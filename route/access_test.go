@@ -91,6 +91,8 @@ func FuzzAccess(f *testing.F) {
 	f.Add("none", false, []byte{127, 0, 0, 1})
 	f.Add("ip:", true, []byte{1, 2, 3, 4})
 	f.Add("IP:2001:db8::1,ip:0.0.0.0/0", false, make([]byte, 16))
+	f.Add("ip:::/0", false, []byte{10, 0, 0, 1})
+	f.Add("ip:::/0", true, netip.MustParseAddr("::ffff:10.0.0.1").AsSlice())
 	f.Fuzz(func(t *testing.T, list string, deny bool, client []byte) {
 		addr, ok := netip.AddrFromSlice(client)
 		if !ok {
@@ -112,7 +114,8 @@ func FuzzAccess(f *testing.F) {
 		for _, item := range strings.Split(list, ",") {
 			_, text, _ := strings.Cut(item, ":")
 			if p, err := netip.ParsePrefix(text); err == nil {
-				in = in || p.Contains(addr) || p.Contains(addr.Unmap()) || addr.Is4() && p.Contains(netip.AddrFrom16(addr.As16()))
+				v4 := p.Addr().Is4In6() && addr.Unmap().Is4() // IPv4 as IPv6 is IPv4, on both sides: ::/0 holds none
+				in = in || p.Contains(addr.Unmap()) || v4 && p.Contains(netip.AddrFrom16(addr.As16()))
 			} else if a, err := netip.ParseAddr(text); err == nil {
 				in = in || a.Unmap() == addr.Unmap()
 			}
