@@ -2,6 +2,7 @@ package consul
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"serin/registry"
@@ -94,8 +95,14 @@ const (
 	nothing   conflict = iota
 	emptied            // no instance is left
 	shrunk             // half of the instances or more are gone; with ACLs, any
-	notTested          // none of its instances has been checked yet, and ready ones were known
+	notTested          // ready instances were known, and none that is there has been checked yet; or one that was ready has not, at the same address
 )
+
+// unchecks tells whether in was ready and is now only not so because it was
+// registered again and its check has not run: that says nothing about it.
+func (r reading) unchecks(in registry.Instance) bool {
+	return in.Ready && slices.Contains(r.fresh, place{in.ID, in.Node, in.Addr})
+}
 
 // contradiction compares an answer with what is known of the service.
 func contradiction(known *registry.Service, got reading) conflict {
@@ -118,7 +125,7 @@ func contradiction(known *registry.Service, got reading) conflict {
 		ready = ready || in.Ready
 	}
 	switch {
-	case ready && got.untested:
+	case ready && (got.untested || slices.ContainsFunc(known.Instances, got.unchecks)):
 		return notTested
 	case 2*gone >= len(known.Instances) && len(got.svc.Instances) < len(known.Instances), got.acl && gone > 0:
 		return shrunk

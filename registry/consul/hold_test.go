@@ -13,14 +13,13 @@ import (
 // check of c has run.
 func service(words string) reading {
 	r := reading{svc: &registry.Service{Name: "web"}}
-	fresh := 0
 	for w := range strings.FieldsSeq(words) {
 		r.svc.Instances = append(r.svc.Instances, registry.Instance{Service: "web", ID: strings.Trim(w, "!?"), Node: "n", Ready: !strings.ContainsAny(w, "!?")})
 		if strings.HasSuffix(w, "?") {
-			fresh++
+			r.fresh = append(r.fresh, place{id: strings.Trim(w, "!?"), node: "n"})
 		}
 	}
-	r.untested = fresh > 0 && fresh == len(r.svc.Instances)
+	r.untested = len(r.fresh) > 0 && len(r.fresh) == len(r.svc.Instances)
 	return r
 }
 
@@ -46,6 +45,10 @@ func TestContradiction(t *testing.T) {
 		{"a", "b? c", nothing},
 		{"a!", "b?", nothing},
 		{"a b", "a?", notTested},
+		{"a b", "a b?", notTested},
+		{"a b", "a! b?", notTested},
+		{"a b!", "a b?", nothing},
+		{"a b", "a b c?", nothing},
 	} {
 		if got := contradiction(service(tt.known).svc, service(tt.got)); got != tt.want {
 			t.Errorf("%q, then %q: %d, want %d", tt.known, tt.got, got, tt.want)

@@ -22,18 +22,22 @@ type reading struct {
 	// untested: no instance is ready, and that is only because no check of any
 	// of them has run since it was registered (Consul calls that critical).
 	untested bool
-	sums     sums // of its checks and those of its nodes
-	acl      bool // Consul says that ACLs are on
+	fresh    []place // the instances of which that is so, whatever the others are
+	sums     sums    // of its checks and those of its nodes
+	acl      bool    // Consul says that ACLs are on
 	// indices are those of Consul at which something in it was written. What was
 	// removed leaves none.
 	indices []uint64
 }
 
+// place is an instance at its address.
+type place struct{ id, node, addr string }
+
 // toService turns Consul's answer about one service into ours. Connect proxies
 // and gateways are left out. An answer with holes in it is an error as a whole.
 func toService(name string, entries []*api.ServiceEntry, p registry.Policy) (reading, error) {
 	svc := &registry.Service{Name: name, Instances: make([]registry.Instance, 0, len(entries))}
-	fresh := 0
+	var fresh []place
 	var indices []uint64
 	for i, e := range entries {
 		if e == nil || e.Node == nil || e.Service == nil || slices.Contains(e.Checks, nil) {
@@ -52,13 +56,14 @@ func toService(name string, entries []*api.ServiceEntry, p registry.Policy) (rea
 		in := toInstance(name, e, p)
 		svc.Instances = append(svc.Instances, in)
 		if !in.Ready && neverRun(e.Checks) {
-			fresh++
+			fresh = append(fresh, place{in.ID, in.Node, in.Addr})
 		}
 	}
 	svc.Normalize()
 	return reading{
 		svc:      svc,
-		untested: fresh > 0 && fresh == len(svc.Instances),
+		untested: len(fresh) > 0 && len(fresh) == len(svc.Instances),
+		fresh:    fresh,
 		sums:     sumEntries(name, entries),
 		indices:  indices,
 	}, nil
