@@ -6,14 +6,52 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
+	"serin/canary/rollout"
 	"serin/route"
 )
+
+// Self is what environments may ask of this balancer.
+type Self struct {
+	Node, Datacenter string
+	Tags             []string
+}
+
+// Addresses are what DNS names and Consul services stand for.
+type Addresses struct {
+	Hosts, Services map[string][]netip.Addr
+}
+
+// Asker is who asks for a document: a balancer, where Self is set, else a client.
+type Asker struct {
+	Self   *Self
+	Client netip.Addr
+}
+
+// SetSelf says who this balancer is. Until then no environment matches by node,
+// datacenter or tag.
+func (c *Controller) SetSelf(s Self) {}
+
+// SetAddresses says what names stand for now; a name that is missing stands for nobody.
+func (c *Controller) SetAddresses(a Addresses) {}
+
+// SetStates gives the states of the rollouts, by service ("*" is the common
+// document).
+func (c *Controller) SetStates(states map[string]rollout.State) {}
+
+// Resolve returns the text of the document in force for a service as the asker
+// is to have it: for a balancer without the environments that ask for balancers,
+// for a client without any. It is a valid document itself, and names no
+// config_server. hash identifies it.
+func (c *Controller) Resolve(service string, a Asker) (text []byte, hash string, ok bool) {
+	return nil, "", false
+}
 
 // Controller keeps the last good document of each service and publishes what is
 // in force. Set the fields, then call Run once; SetSecret, First,
@@ -31,6 +69,13 @@ type Controller struct {
 	// selectors name, which must be followed although they may carry no route.
 	// It is called from Run's goroutine and must not block. Required.
 	Publish func(splits route.Splits, followed []string)
+	// Plans gets the plan of every document that is a rollout, by service ("*" is
+	// the common document), at every change; see [Controller.SetStates]. It is
+	// called from Run's goroutine and must not block. Nil is nobody.
+	Plans func(map[string]*rollout.Plan)
+	// Names gets the DNS names and the Consul services whose addresses
+	// environments ask for; see [Controller.SetAddresses]. Nil is nobody.
+	Names func(hosts, services []string)
 	// Restored are the documents of the state on disk, by service. They are in
 	// force with ratio 0 (on_stale hold: as they say) until Source answers.
 	Restored map[string]Raw

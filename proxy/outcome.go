@@ -54,6 +54,16 @@ type Outcome struct {
 	Panic   bool          // too few instances were usable: ejections (or Consul's critical) were ignored
 	Target  *route.Target // the instance that answered, or was tried last; nil when none was
 	Route   *route.Route
+	// Split is what divided the client's requests; nil when no route matched.
+	Split *route.Split
+	// Randomised is set where chance, a turn or the client's key chose the arm
+	// while both arms could serve: what the arms' outcomes may be compared by.
+	Randomised bool
+	GRPC       int // grpc-status of the first attempt's response, -1 when it had none
+	// FirstAddr is the instance tried first, and FirstTook the time until its
+	// response's head came or it failed; "" when none was.
+	FirstAddr string
+	FirstTook time.Duration
 	// UpstreamPath is the raw path that Target was asked for, "" when none was.
 	UpstreamPath string
 

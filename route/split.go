@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+	"time"
 )
 
 // ArmName names one side of a canary split.
@@ -39,6 +40,7 @@ const (
 	LeastConn                        // the least loaded of all
 	RoundRobinBalance                // in turn, the turn surviving table swaps
 	RandomBalance                    // an independent draw
+	HashBalance                      // by the client's key: same client, same instance
 )
 
 // InstanceSticky says whether a client keeps its instance inside an arm.
@@ -131,6 +133,27 @@ type MatchRule struct {
 	To      ArmName        // Stable or Canary
 }
 
+// Mirror says which requests of stable are copied to the canary, whose answers
+// nobody gets.
+type Mirror struct {
+	Ratio       float64 // share of stable's requests, 0..1
+	Methods     []string
+	MaxBody     int // bytes; a request with a longer body is not copied
+	Timeout     time.Duration
+	MaxInFlight int  // copies of one service under way; more are dropped
+	Shadow      bool // add "-shadow" to the name in Host
+}
+
+// Variant is the split of some clients.
+type Variant struct {
+	Name    string         // of the environment
+	Clients []netip.Prefix // that it is for; empty is nobody
+	// Share < 1 gives it only to those of them whose hash is below: a client
+	// that has it keeps it while the share grows.
+	Share float64
+	Split *Split
+}
+
 // Split is how a service's traffic is divided between its arms: the compiled
 // form of a canary document, made by package canary. It is immutable. The zero
 // Split sends everything to stable.
@@ -157,6 +180,19 @@ type Split struct {
 	// all balancers. ID is the rollout's identity, "" until the document has one.
 	Secret [2]uint64
 	ID     string
+
+	// Overload o > 0 caps Ratio in each part so that one of its nc canaries gets
+	// at most o times the load of one of its ns stable instances:
+	// r <= o·nc/(o·nc+ns). 0 is no cap.
+	Overload float64
+	// Mirror copies requests of stable to the canary; nil does not.
+	Mirror *Mirror
+	// Variants are for some clients, the first that matches counts. They have
+	// no variants themselves, and the selectors of this split.
+	Variants []Variant
+	// Rollout names the rollout that its requests are evidence for: the service,
+	// or "*" of the document for all others; "" where nothing is judged.
+	Rollout string
 
 	// Index and DocHash identify the document this came from, for logs and APIs.
 	Index   uint64

@@ -29,13 +29,18 @@ var allowed = map[string]struct{ ours, others []string }{
 	"route":           {ours: []string{"registry", "internal/spelling"}, others: []string{"github.com/dchest/siphash", "golang.org/x/net/idna"}}, // the hash of sticky assignment, and international host names: both pure
 
 	// depth 2: what changes the table, and what moves the bytes
-	"canary":        {ours: []string{"route", "internal/spelling"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang", "github.com/go-json-experiment/json"}},
+	"canary/evidence": {},
+	"canary/rollout":  {ours: []string{"canary/evidence"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang"}},
+	"canary/webhook":  {ours: []string{"canary/rollout"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang"}},
+	"canary/daemon":   {others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang"}}, // the protocol of maxwells-daemon
+
+	"canary":        {ours: []string{"route", "canary/evidence", "canary/rollout", "internal/spelling"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang", "github.com/go-json-experiment/json"}},
 	"control":       {ours: []string{"registry", "route"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang"}},
 	"proxy":         {ours: []string{"route", "internal/spelling"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang", "github.com/tg123/go-htpasswd"}},
 	"proxy/nethttp": {ours: []string{"proxy", "proxy/guard", "route"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/klauspost/compress", "github.com/andybalholm/brotli"}},
 
 	// depth 3: looking
-	"admin": {ours: []string{"registry", "route", "canary", "proxy"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang"}},
+	"admin": {ours: []string{"registry", "route", "canary", "canary/rollout", "proxy"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang"}},
 
 	// depth 4: wiring
 	"cmd/lb":           {ours: []string{"*"}, others: []string{"*"}},
