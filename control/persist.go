@@ -30,6 +30,8 @@ type State struct {
 	Keys map[string][]Document
 	// Owners are the services that own places, see route.Table.Owners.
 	Owners map[string]string
+	// Rollouts are the states of rollouts, by service, as Consul has them.
+	Rollouts map[string]json.RawMessage
 }
 
 // Document is a key of Consul's KV as it was read.
@@ -51,6 +53,8 @@ type stateJSON struct {
 	Secret    string                `json:"secret,omitzero"`
 	Keys      map[string][]Document `json:"keys,omitzero"`
 	Owners    map[string]string     `json:"owners,omitzero"`
+
+	Rollouts map[string]json.RawMessage `json:"rollouts,omitzero"`
 }
 
 // wrap makes the file of its body: one JSON object that begins with its version
@@ -78,7 +82,7 @@ func unwrap(file []byte) (body []byte, err error) {
 }
 
 func encodeState(s State) ([]byte, error) {
-	j := stateJSON{KnownAt: s.KnownAt, Documents: s.Documents, Secret: s.Secret, Keys: s.Keys, Owners: s.Owners}
+	j := stateJSON{KnownAt: s.KnownAt, Documents: s.Documents, Secret: s.Secret, Keys: s.Keys, Owners: s.Owners, Rollouts: s.Rollouts}
 	for svc := range s.Catalog.All() {
 		j.Services = append(j.Services, *svc)
 	}
@@ -102,7 +106,7 @@ func decodeState(file []byte) (s State, err error) {
 	}
 	return State{
 		KnownAt: j.KnownAt, Catalog: registry.New(services...), Documents: j.Documents,
-		Secret: j.Secret, Keys: j.Keys, Owners: j.Owners,
+		Secret: j.Secret, Keys: j.Keys, Owners: j.Owners, Rollouts: j.Rollouts,
 	}, nil
 }
 

@@ -27,8 +27,9 @@ func sample() State {
 			"":    {Key: "lb/canary", Value: []byte("{}"), Index: 1},
 			"web": {Key: "lb/canary/web", Value: []byte("{\"ratio\": 0.5}\n"), Index: 1 << 60},
 		},
-		Secret: "000102030405060708090a0b0c0d0e0f",
-		Owners: map[string]string{"shop.test/": "web"},
+		Secret:   "000102030405060708090a0b0c0d0e0f",
+		Owners:   map[string]string{"shop.test/": "web"},
+		Rollouts: map[string]json.RawMessage{"web": json.RawMessage(`{"v":1,"phase":"promoted"}`)},
 		Keys: map[string][]Document{
 			"lb/routes":    {{Key: "lb/routes", Value: []byte("route del web"), Index: 7}, {Key: "lb/routes/10-web", Index: 8}},
 			"lb/ownership": nil,

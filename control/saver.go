@@ -3,6 +3,7 @@ package control
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"maps"
 	"sync"
 	"time"
@@ -56,6 +57,11 @@ func (s *Saver) SetKeys(path string, keys []Document) {
 
 // SetSecret replaces the key of sticky assignment.
 func (s *Saver) SetSecret(secret string) { s.set(func(st *State) { st.Secret = secret }) }
+
+// SetRollouts replaces the states of rollouts; the map is the Saver's from now on.
+func (s *Saver) SetRollouts(r map[string]json.RawMessage) {
+	s.set(func(st *State) { st.Rollouts = r })
+}
 
 // Confirm says that the sources answer and nothing changed: the state is as
 // young as now. It costs a write every ten minutes at most.
