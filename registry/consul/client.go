@@ -191,6 +191,11 @@ func (s *strict) RoundTrip(req *http.Request) (*http.Response, error) {
 		if err := checkJSON(body); err != nil {
 			return nil, fmt.Errorf("%w: answer to %s: %w", ErrDecode, req.URL.Path, err)
 		}
+	case req.Method == http.MethodPut && resp.StatusCode == http.StatusOK && strings.HasPrefix(req.URL.Path, "/v1/kv/"):
+		// Consul's client takes whatever contains "true" for a yes.
+		if s := string(bytes.TrimSpace(body)); s != "true" && s != "false" {
+			return nil, fmt.Errorf("%w: answer to %s: not true or false, but %.40q", ErrDecode, req.URL.Path, s)
+		}
 	}
 	// Consul's client stops reading headers at the first that it cannot parse, and
 	// then misses that ACLs filtered the answer.

@@ -16,9 +16,10 @@ import (
 
 // Pair is one key of Consul's KV store. Its Value is not to be written to.
 type Pair struct {
-	Key   string
-	Value []byte
-	Index uint64 // Consul's ModifyIndex, for CAS
+	Key     string
+	Value   []byte
+	Index   uint64 // Consul's ModifyIndex, for CAS
+	Session string // that holds the key, see [Client.Acquire]; "" when none does
 }
 
 // KVEvent is what a KV watch knows at one moment.
@@ -74,7 +75,9 @@ func (c *Client) get(ctx context.Context, key string, leader bool) (p Pair, ok b
 	return pair(kv), true, meta.LastIndex, nil
 }
 
-func pair(kv *api.KVPair) Pair { return Pair{Key: kv.Key, Value: kv.Value, Index: kv.ModifyIndex} }
+func pair(kv *api.KVPair) Pair {
+	return Pair{Key: kv.Key, Value: kv.Value, Index: kv.ModifyIndex, Session: kv.Session}
+}
 
 // List reads the key prefix and all keys below prefix + "/", ordered by key. No
 // key is no error; one that a policy hides is missing.
