@@ -73,10 +73,17 @@ type Decision struct {
 	Answer *Answer
 	Route  *route.Route
 	Part   *route.Part
-	Arm    route.ArmName // as first chosen
-	Why    Why
-	Target *route.Target
-	Panic  bool // ejections (or Consul's critical) were ignored
+	// Split is the one that holds for the client: that of Part, or that of the
+	// environment of clients named Environment. It is nil where Part is.
+	Split       *route.Split
+	Environment string
+	Arm         route.ArmName // as first chosen
+	Why         Why
+	// Randomised is set where chance, a turn or the client's key chose the arm,
+	// and either one could have served.
+	Randomised bool
+	Target     *route.Target
+	Panic      bool // ejections (or Consul's critical) were ignored
 
 	Key       uint64 // sticky position
 	HasKey    bool
@@ -87,6 +94,7 @@ type Decision struct {
 	Timeout  time.Duration // of the route for the response's head; 0 is Timeouts.ResponseHeader
 
 	instanceKey uint64
+	client      netip.Addr
 	critical    bool          // Target is one that Consul calls critical
 	serving     route.ArmName // the arm of Target; another than Arm after a retry
 	tried       []string      // addresses that failed, or that the request may not be sent to
@@ -153,18 +161,20 @@ func (d *Decision) elude(search *route.Search, s Settings, live Live, gate Gate,
 // decide is Decide from the matched route on.
 func (d *Decision) decide(rt *route.Route, s Settings, live Live, gate Gate, r Request, draw *Draw) {
 	p := choosePart(rt.Parts, draw.Part, s.PanicCritical)
-	d.Route, d.Part = rt, p
-	key := stickyKey(p.Split, r, draw.Now)
+	d.Route, d.Part, d.client = rt, p, r.Client()
+	sp, environment := p.Split.VariantFor(d.client)
+	d.Split, d.Environment = sp, environment
+	key := stickyKey(sp, r, draw.Now)
 	d.Key, d.HasKey, d.SetCookie, d.Strip = key.position, key.found, key.setCookie, key.strip
 	d.instanceKey = key.instance
-	arm, why := chooseArm(p.Split, live, r, key, draw.Arm)
+	arm, why := chooseArm(sp, live, r, key, draw.Arm)
 
 	ready, healthy := count(p, live)
 	able := healthy
 	if able == [3]int{} {
 		able = ready // an ejection alone never refuses a request
 	}
-	d.Arm, d.Why = guard(arm, why, able, p.Split.MinHealthy)
+	d.Arm, d.Why = guard(arm, why, able, sp.MinHealthy)
 	switch {
 	case !live.Room(p.Service):
 		d.refuse("the service has as many requests in flight as it may", ReasonFull)
@@ -172,6 +182,7 @@ func (d *Decision) decide(rt *route.Route, s Settings, live Live, gate Gate, r R
 	case ready != [3]int{}:
 		d.Panic = panics(healthy[d.Arm], ready[d.Arm], s.PanicPercent)
 		d.pick(s, live, draw.Instance)
+		d.Randomised = randomised(d.Why) && bothServe(healthy, ready, sp.MinHealthy, s.PanicPercent)
 	case s.PanicCritical:
 		d.pickCritical(arm, s, live, draw.Instance)
 	}
@@ -225,7 +236,7 @@ func chooseArm(sp *route.Split, live Live, r Request, key key, draw uint64) (rou
 	case sp.Ratio <= 0 && !sp.Explicit:
 		return route.Stable, WhyNone
 	case sp.Method == route.RoundRobin:
-		return sp.Turn(live.Turn(sp.Service)), WhyTurn
+		return sp.Turn(live.Turn(sp.Sequence())), WhyTurn
 	case sp.Method == route.Hash && key.found:
 		return sp.Arm(key.position), WhySticky
 	}
@@ -266,6 +277,21 @@ func guard(arm route.ArmName, why Why, healthy [3]int, minHealthy int) (route.Ar
 	return arm, why
 }
 
+// randomised reports whether an arm that was chosen so, and stayed, was chosen
+// independently of everything but the client.
+func randomised(why Why) bool { return why == WhySticky || why == WhyChance || why == WhyTurn }
+
+// bothServe reports whether a request of either arm would be served by it, with
+// no ejection ignored: only then the arms get their shares at random.
+func bothServe(healthy, ready [3]int, minHealthy, percent int) bool {
+	for _, arm := range [...]route.ArmName{route.Stable, route.Canary} {
+		if kept, _ := guard(arm, WhyChance, healthy, minHealthy); kept != arm || panics(healthy[arm], ready[arm], percent) {
+			return false
+		}
+	}
+	return true
+}
+
 // panics reports whether so few of an arm's instances are left that ejections
 // are ignored in it.
 func panics(healthy, ready, percent int) bool {
@@ -300,15 +326,20 @@ func (d *Decision) pickCritical(wanted route.ArmName, s Settings, live Live, dra
 // from returns an instance of the arm that may get the request and was not
 // tried, or nil.
 func (d *Decision) from(arm route.ArmName, s Settings, live Live, draw uint64) *route.Target {
-	sp := d.Part.Split
+	sp := d.Split
 	p := route.Pick{Balance: s.Balance, Draw: draw, Live: live, Tried: d.tried, Critical: d.critical}
 	if sp.HasBalance {
 		p.Balance = sp.Balance
 	} else if o := optionsOf(d.Part.Arms[arm], d.critical); o != nil && o.HasBalance {
 		p.Balance = o.Balance
 	}
-	if d.HasKey {
+	switch {
+	case d.HasKey:
 		p.Sticky, p.Key = sp.Sticky.Instance, d.instanceKey
+	case p.Balance == route.HashBalance && d.client.IsValid():
+		p.Key = sp.InstancePositionAddr(d.client)
+	case p.Balance == route.HashBalance: // nothing is known of the client
+		p.Balance = route.P2C
 	}
 	d.serving = arm
 	return d.Part.Arms[arm].Pick(p)

@@ -221,7 +221,7 @@ func askedOf(t *route.Target, r Request) string {
 
 // whyArm says why the request goes to its arm.
 func whyArm(d *Decision, r Request) string {
-	sp, arm := d.Part.Split, d.Arm.String()
+	sp, arm := d.Split, d.Arm.String()
 	ratio := percents(sp.Ratio) + " of the requests go to canary"
 	why := ""
 	switch d.Why {

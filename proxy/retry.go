@@ -98,7 +98,7 @@ func (d *Decision) elsewhere(c *Core, last bool) *route.Target {
 	}
 	for _, live := range [...]Live{c.Upstreams, panicking{c.Upstreams}} {
 		for _, arm := range arms {
-			if arm == route.Canary && arm != own && d.Part.Split.Ratio <= 0 {
+			if arm == route.Canary && arm != own && d.Split.Ratio <= 0 {
 				continue
 			}
 			for range unlikeTries {

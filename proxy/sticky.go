@@ -26,7 +26,7 @@ func stickyKey(sp *route.Split, r Request, now time.Time) (k key) {
 			k.strip = src.Name
 		}
 	}
-	if sp.Ratio <= 0 && sp.Sticky.Instance == route.InstanceFree {
+	if sp.Ratio <= 0 && sp.Sticky.Instance == route.InstanceFree && !(sp.HasBalance && sp.Balance == route.HashBalance) {
 		return k // nobody is assigned anything
 	}
 	for i := range sp.Sticky.By {

@@ -26,6 +26,7 @@ type builder struct {
 	over     *overriding
 	owners   map[string]string // of the tables before
 	before   map[string]string // owners that a build from nothing begins with
+	common   common
 }
 
 // service is the compiled form of a service: all that a build needs of it as
@@ -35,7 +36,8 @@ type service struct {
 	from   *registry.Service     // nil when only commands name it
 	own    bool                  // split is the service's own, not made of
 	whole  *Split                // the default
-	split  *Split                // never nil
+	given  *Split                // its own, as it was given; nil where it has none
+	split  *Split                // never nil; see Split.prepared
 	turns  [len(armNames)]string // see turn
 	claims []claim
 	titles []title // of claims; nil when the policy says nothing
@@ -427,11 +429,16 @@ func (r *reader) compile(last *service, name string, in Inputs) *service {
 		return nil
 	}
 	splits := in.Splits
-	svc := &service{name: name, from: from, own: splits.ByService[name] != nil, whole: splits.Default, rare: &nothingRare}
-	if last != nil && !svc.own && !last.own && last.whole == svc.whole {
+	svc := &service{name: name, from: from, given: splits.ByService[name], whole: splits.Default, rare: &nothingRare}
+	svc.own = svc.given != nil
+	if last != nil && last.given == svc.given && (svc.own || last.whole == svc.whole) {
 		svc.split = last.split // the same copy: what is unchanged must be found so by its pointer
 	} else {
+		splits.Default = r.preparedDefault(splits.Default)
 		svc.split = splits.of(name)
+		if svc.own {
+			svc.split = svc.split.prepared()
+		}
 	}
 	var joined [len(armNames)]*registry.Service
 	for a := range joined {
@@ -468,6 +475,18 @@ func (r *reader) compile(last *service, name string, in Inputs) *service {
 	}
 	return svc
 }
+
+// preparedDefault returns the default split prepared: once for all services,
+// whose copies share what is looked up in.
+func (b *Builder) preparedDefault(sp *Split) *Split {
+	if b.common.from != sp {
+		b.common = common{sp, sp.prepared()}
+	}
+	return b.common.ready
+}
+
+// common is the default split as it was given, and prepared.
+type common struct{ from, ready *Split }
 
 // refuse takes note of what is wrong with a tag or an instance.
 func (svc *service) refuse(in *registry.Instance, tag string, err error) {

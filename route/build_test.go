@@ -24,6 +24,25 @@ func printed(t interface{ Fatal(...any) }, table *Table) string {
 	return b.String()
 }
 
+// printedWhole is printed with what the parts make of their splits.
+func printedWhole(t interface{ Fatal(...any) }, table *Table) string {
+	var b strings.Builder
+	for r := range table.Routes() {
+		for _, p := range r.Parts {
+			printSplit(&b, r.Host+r.Path, p.Split)
+		}
+	}
+	return printed(t, table) + b.String()
+}
+
+// printSplit writes what a part makes of a split.
+func printSplit(b *strings.Builder, where string, s *Split) {
+	fmt.Fprintf(b, "%q %q %v %q\n", where, s.Sequence(), s.Ratio, s.Capacity())
+	for _, v := range s.Variants {
+		printSplit(b, where+" "+v.Name, v.Split)
+	}
+}
+
 // TestBuildKeepsWhatDidNotChange: a route of services that did not change is
 // the very same route in the next table.
 func TestBuildKeepsWhatDidNotChange(t *testing.T) {
@@ -111,6 +130,13 @@ func TestBuildIsTheSameEveryTime(t *testing.T) {
 		s := &Split{Ratio: rapid.Float64Range(0, 1).Draw(t, "ratio")}
 		s.Canary.Service = rapid.SampledFrom([]string{"", "", "s1", "s9"}).Draw(t, "canary service")
 		s.Backup.Tag = rapid.SampledFrom([]string{"", "green"}).Draw(t, "backup")
+		s.Overload = rapid.SampledFrom([]float64{0, 0, 0.5, 1}).Draw(t, "overload")
+		for i := range rapid.IntRange(0, 2).Draw(t, "variants") {
+			s.Variants = append(s.Variants, Variant{
+				Name: fmt.Sprint(i), Clients: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}, Share: 1,
+				Split: &Split{Ratio: rapid.Float64Range(0, 1).Draw(t, "variant"), Overload: rapid.SampledFrom([]float64{0, 1}).Draw(t, "its overload")},
+			})
+		}
 		return s
 	})
 	command := rapid.SampledFrom([]string{
@@ -159,7 +185,7 @@ func TestBuildIsTheSameEveryTime(t *testing.T) {
 				in.Ownership = &told
 			}
 			// Of several owners that refuse a claim either names another.
-			if got, want := anyOwner.ReplaceAllString(printed(t, table), "$1"), anyOwner.ReplaceAllString(printed(t, fresh().Build(in)), "$1"); got != want {
+			if got, want := anyOwner.ReplaceAllString(printedWhole(t, table), "$1"), anyOwner.ReplaceAllString(printedWhole(t, fresh().Build(in)), "$1"); got != want {
 				t.Fatalf("incremental\n%s\nfrom nothing\n%s", got, want)
 			}
 			if n := len(table.Problems()); n != table.NumProblems() {
@@ -189,13 +215,13 @@ func TestBuildIsTheSameEveryTime(t *testing.T) {
 				t.Fatalf("%d routes, and a length of %d", n, table.Len())
 			}
 			if old != nil {
-				if got := printed(t, old); got != was {
+				if got := printedWhole(t, old); got != was {
 					t.Fatalf("an older table changed\n got %s\nwant %s", got, was)
 				}
 				checkDiff(t, old, table)
 				checkStep(t, old, table)
 			}
-			old, was = table, printed(t, table)
+			old, was = table, printedWhole(t, table)
 		}
 	})
 }

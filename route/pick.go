@@ -28,7 +28,8 @@ type Pick struct {
 	// Critical picks among the arm's Critical targets instead of the Ready.
 	Critical bool
 	// Sticky, with Key from [Split.InstancePosition], keeps a client on its
-	// instance or node; InstanceFree ignores Key.
+	// instance or node; InstanceFree ignores Key, where Balance is not
+	// HashBalance, which is like InstanceSticks.
 	Sticky InstanceSticky
 	Key    uint64
 }
@@ -203,7 +204,7 @@ func (p *Pick) usable(t *Target, draw uint64, cold bool) bool {
 }
 
 func (o *pool) pick(p *Pick, sequence string, cold bool) *Target {
-	if p.Sticky != InstanceFree {
+	if p.Sticky != InstanceFree || p.Balance == HashBalance {
 		return o.rendezvous(p, cold)
 	}
 	first, second, draw := &o.rest, &o.fixed, p.Draw

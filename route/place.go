@@ -298,6 +298,7 @@ func (b *Builder) part(p *Part, first *Arm, l *lot) *Part {
 			}
 		}
 	}
+	p.Split = svc.split.capped(len(p.Arms[Stable].Ready), len(p.Arms[Canary].Ready))
 	return p
 }
 

@@ -2,7 +2,7 @@ package route
 
 import "fmt"
 
-// Effect returns what the part makes of its split.
+// Effect returns what the part makes of its split, without its variants.
 func (p *Part) Effect() Effect {
 	stable, canary := len(p.Arms[Stable].Ready), len(p.Arms[Canary].Ready)
 	e := Effect{Ratio: p.Shares()[Canary]}
@@ -21,11 +21,16 @@ func (p *Part) Effect() Effect {
 	default:
 		e.Because = fmt.Sprintf("health: %d canary instances ready, limits.min_healthy is %d", canary, p.Split.MinHealthy)
 	}
+	if capacity := p.Split.capacity; capacity != "" && e.Because != "" {
+		e.Because = capacity + "; " + e.Because
+	} else if capacity != "" {
+		e.Because = capacity
+	}
 	return e
 }
 
 // Shares returns the part's expected division between its arms at the split's
-// ratio, with what Consul says of the instances: an arm without enough ready
+// ratio (for clients in no variant's environment), with what Consul says of the instances: an arm without enough ready
 // ones leaves its share to the other, both leave it to the backup. The shares
 // sum to 1, or are all 0 when nothing is ready.
 func (p *Part) Shares() (shares [3]float64) {

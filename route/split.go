@@ -152,6 +152,8 @@ type Variant struct {
 	// that has it keeps it while the share grows.
 	Share float64
 	Split *Split
+
+	clients *clients // nil: not prepared, as in one made by hand
 }
 
 // Split is how a service's traffic is divided between its arms: the compiled
@@ -200,6 +202,9 @@ type Split struct {
 	// Wanted is the ratio the document asks for, Because why Ratio differs.
 	Wanted  float64
 	Because string
+
+	sequence string // see Sequence
+	capacity string // see Capacity
 }
 
 // Splits holds the splits by service, and the one for all others.
@@ -212,7 +217,7 @@ type Splits struct {
 
 // For returns the split of a service: its own, else its copy of the default,
 // else one that sends everything to stable. It is never nil; a copy is made at
-// each call.
+// each call, of its variants too.
 func (s Splits) For(service string) *Split {
 	sp := s.ByService[service]
 	switch {
@@ -225,6 +230,10 @@ func (s Splits) For(service string) *Split {
 	}
 	own := *sp
 	own.Service = service
+	if len(sp.Variants) > 0 {
+		own.Variants = slices.Clone(sp.Variants)
+		own.nameVariants()
+	}
 	return &own
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -21,7 +22,11 @@ func (x *exchange) forward() {
 		x.out.Attempts++
 		x.out.Target = x.d.Target
 		x.up = x.s.Core.Upstreams.Claim(x.d.Target)
+		start := x.s.Core.Now()
 		f, sent := x.attempt()
+		if x.out.Attempts == 1 {
+			x.out.FirstAddr, x.out.FirstTook = x.d.Target.Addr, x.s.Core.Now().Sub(start)
+		}
 		if f.err == nil {
 			break
 		}
@@ -32,12 +37,28 @@ func (x *exchange) forward() {
 		}
 	}
 	x.out.FirstByte = x.s.Core.Now().Sub(x.out.Start)
+	x.grpcStatus(x.w.Header()["Grpc-Status"])
 	if x.reply.status == http.StatusSwitchingProtocols {
 		x.tunnel()
 		return
 	}
 	x.relay()
 }
+
+// grpcStatus takes note of the first attempt's status of gRPC, of its head or
+// its trailers. One that is no number is UNKNOWN, as gRPC's clients take it.
+func (x *exchange) grpcStatus(values []string) {
+	if len(values) == 0 || x.out.Attempts != 1 {
+		return
+	}
+	code, err := strconv.ParseUint(values[0], 10, 31)
+	if err != nil {
+		code = grpcUnknown
+	}
+	x.out.GRPC = int(code)
+}
+
+const grpcUnknown = 2
 
 // prepare makes the client's header the instance's, and watches for the client
 // to go.

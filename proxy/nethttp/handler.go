@@ -85,6 +85,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	o.Start = s.Core.Now()
 	o.Method, o.Host, o.Path, o.Query, o.HTTPVersion = r.Method, r.Host, x.path, x.RawQuery(), r.Proto
 	o.Scheme, o.Remote, o.Client = "http", x.c.remote, x.c.remote.Addr()
+	o.GRPC = -1
 	if r.TLS != nil {
 		o.Scheme = "https"
 	}
@@ -111,7 +112,7 @@ func (x *exchange) identify() {
 func (x *exchange) recordDecision() {
 	o, d := &x.out, &x.d
 	o.Route, o.Target, o.Arm, o.Why, o.Key, o.HasKey = d.Route, d.Target, d.Arm, d.Why, d.Key, d.HasKey
-	o.Panic = d.Panic
+	o.Panic, o.Split, o.Randomised = d.Panic, d.Split, d.Randomised
 	if d.Part != nil {
 		o.Service = d.Part.Service
 	}

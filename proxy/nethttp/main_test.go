@@ -35,20 +35,39 @@ type lab struct {
 // are those of their tags. configure may be nil.
 func lb(t testing.TB, options string, configure func(*Server), instances ...string) *lab {
 	t.Helper()
+	return start(t, tableOf(options, nil, instances, nil), configure)
+}
+
+// tableOf is a table of the service web, with its stable instances and its
+// canaries at everything; split may be nil.
+func tableOf(options string, split *route.Split, stable, canary []string) *route.Table {
+	svc := &registry.Service{Name: "web"}
+	add := func(prefix string, addrs []string, tags ...string) {
+		for i, addr := range addrs {
+			svc.Instances = append(svc.Instances, registry.Instance{
+				Service: "web", ID: fmt.Sprint(prefix, i), Node: "n", Addr: addr, Weight: 1, Ready: true,
+				Health: registry.Passing, Tags: append(tags, strings.TrimSpace("urlprefix-/ "+options)),
+			})
+		}
+	}
+	add("web-", stable)
+	add("canary-", canary, "canary")
+	svc.Normalize()
+	var splits route.Splits
+	if split != nil {
+		split.Service, split.Explicit = "web", true
+		splits.ByService = map[string]*route.Split{"web": split}
+	}
+	return new(route.Builder).Build(route.Inputs{Snapshot: registry.New(svc), Splits: splits})
+}
+
+// start starts a server with a table.
+func start(t testing.TB, table *route.Table, configure func(*Server)) *lab {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	svc := &registry.Service{Name: "web"}
-	for i, addr := range instances {
-		svc.Instances = append(svc.Instances, registry.Instance{
-			Service: "web", ID: fmt.Sprint("web-", i), Node: "n", Addr: addr, Weight: 1, Ready: true,
-			Health: registry.Passing, Tags: []string{strings.TrimSpace("urlprefix-/ " + options)},
-		})
-	}
-	svc.Normalize()
-	var builder route.Builder
-	table := builder.Build(route.Inputs{Snapshot: registry.New(svc), Splits: route.Splits{}})
 	for _, p := range table.Problems() {
 		t.Fatal(p.Err)
 	}

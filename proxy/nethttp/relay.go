@@ -239,6 +239,9 @@ func (x *exchange) trailers(br *bufio.Reader) error {
 		if name = textproto.CanonicalMIMEHeaderKey(name); !trailable(name) || x.squeeze != nil && slices.Contains(digests[:], name) {
 			continue
 		}
+		if name == "Grpc-Status" {
+			x.grpcStatus([]string{value})
+		}
 		if !slices.Contains(h["Trailer"], name) {
 			name = http.TrailerPrefix + name
 		}
