@@ -54,7 +54,7 @@ func Compile(d *Document, a Applied) *route.Split {
 
 var (
 	methods  = map[string]route.Method{"random": route.Random, "round_robin": route.RoundRobin, "hash": route.Hash}
-	balances = map[string]route.Balance{"p2c": route.P2C, "least_conn": route.LeastConn, "round_robin": route.RoundRobinBalance, "random": route.RandomBalance}
+	balances = map[string]route.Balance{"p2c": route.P2C, "least_conn": route.LeastConn, "round_robin": route.RoundRobinBalance, "random": route.RandomBalance, "hash": route.HashBalance}
 )
 
 func (s *Selector) compile() route.Selector {

@@ -48,7 +48,7 @@ type Document struct {
 	OnStale      string    `json:"on_stale,omitzero"`      // "stable" (absent) or "hold": what to do when the source is lost
 	StaleAfter   *Duration `json:"stale_after,omitzero"`   // absent: DefaultStaleAfter
 	UpdateRate   *Duration `json:"update_rate,omitzero"`   // minimum spacing of applied changes; absent: none
-	ConfigServer string    `json:"config_server,omitzero"` // where the document is read from instead: consul://host:port/key
+	ConfigServer string    `json:"config_server,omitzero"` // where the document is read from instead: consul://host:port/key, http(s)://host/path or file:/path
 }
 
 // Limits bound what a document may do.

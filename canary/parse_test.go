@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -100,6 +101,38 @@ func TestParseAccepts(t *testing.T) {
 	f(`{"match": []}`, `{}`)
 	f(`{"limits": {"min_healthy": 2}, "on_stale": "hold", "stale_after": "90s", "update_rate": "0"}`,
 		`{"limits":{"min_healthy":2},"on_stale":"hold","stale_after":"1m30s","update_rate":"0s"}`)
+	f(`{"limits": {"max_ratio": "50%", "overload": 1.5}, "balance": "hash", "id": "web-2.4.0", "control": "pause"}`,
+		`{"balance":"hash","limits":{"max_ratio":0.5,"overload":1.5},"id":"web-2.4.0","control":"pause"}`)
+	f(`{"ramp": {"over": "90m"}}`, `{"ramp":{"over":"1h30m0s"}}`)
+	f(`{"ramp": {"from": 0, "to": "50%", "end": "2026-11-22T12:00:00.5+01:00", "start": "2026-11-22T10:00:00Z"}}`,
+		`{"ramp":{"from":0,"to":0.5,"start":"2026-11-22T10:00:00Z","end":"2026-11-22T11:00:00.5Z"}}`)
+	f(`{"steps": [{"mirror": "10%", "for": "1h"}, {"ratio": 0.01, "mirror": 0}, {"pause": true}, {"pause": "1h"}, {"ratio": 1}]}`,
+		`{"steps":[{"mirror":0.1,"for":"1h0m0s"},{"ratio":0.01,"mirror":0},{"pause":true},{"pause":"1h0m0s"},{"ratio":1}]}`)
+	f(`{"steps": [{"ratio": 0.1}, {"ratio": 0.5}], "analysis": true}`, `{"steps":[{"ratio":0.1},{"ratio":0.5}],"analysis":{}}`)
+	f(`{"analysis": {"alpha": 0.01, "beta": 0.1, "margin": 1.5, "max_error_rate": "2%", "slow": "1500ms", "min_requests": 50, "warmup": "0s",
+		"failures": "5xx", "on_fail": "pause", "on_inconclusive": "promote", "max_wait": "10m"}}`,
+		`{"analysis":{"alpha":0.01,"beta":0.1,"margin":1.5,"max_error_rate":0.02,"slow":"1.5s","min_requests":50,"warmup":"0s",`+
+			`"failures":["5xx"],"on_fail":"pause","on_inconclusive":"promote","max_wait":"10m0s"}}`)
+	f(`{"analysis": {"slow": "auto"}}`, `{"analysis":{"slow":"auto"}}`)
+	f(`{"mirror": "5%"}`, `{"mirror":{"ratio":0.05}}`)
+	f(`{"mirror": {"ratio": 0, "methods": "get", "max_body": 0, "timeout": "1s", "max_inflight": 5, "shadow": true}}`,
+		`{"mirror":{"ratio":0,"methods":["GET"],"max_body":0,"timeout":"1s","max_inflight":5,"shadow":true}}`)
+	f(`{"notify": [{"url": "file:/run/hook", "on": ["rollback", "invalid"], "headers": {"Authorization": "env:HOOK"}}, {"url": "http://10.0.0.1/"}]}`,
+		`{"notify":[{"url":"file:/run/hook","on":["rollback","invalid"],"headers":{"Authorization":"env:HOOK"}},{"url":"http://10.0.0.1/"}]}`)
+	f(`{"expires": "2026-12-24T18:00:00+01:00"}`, `{"expires":"2026-12-24T17:00:00Z"}`)
+	f(`{"environments": [{"ratio": "100%", "name": "a<b", "x-team": 1, "comment": "why", "limits": {"max_ratio": null}, "when": {"node": "n1", "tag": ["a", "b"]}}]}`,
+		`{"environments":[{"name":"a\u003cb","when":{"node":["n1"],"tag":["a","b"]},"ratio":"100%","limits":{"max_ratio":null}}]}`)
+	f(`{"steps": [{"pause": true}], "environments": [{"name": "a", "when": {"cidr": "10.0.0.0/8", "host": "ci.example", "service": ["vpn"]},
+		"roll": {"start": "2026-11-22T10:00:00Z", "end": "2026-11-23T10:00:00Z"}, "steps": null, "ramp": {"start": "2026-11-22T10:00:00Z", "end": "2026-11-23T10:00:00Z"}},
+		{"name": "b", "when": {"datacenter": "dc2"}}]}`,
+		`{"steps":[{"pause":true}],"environments":[{"name":"a","when":{"cidr":["10.0.0.0/8"],"host":["ci.example"],"service":["vpn"]},`+
+			`"roll":{"start":"2026-11-22T10:00:00Z","end":"2026-11-23T10:00:00Z"},"steps":null,"ramp":{"start":"2026-11-22T10:00:00Z","end":"2026-11-23T10:00:00Z"}},`+
+			`{"name":"b","when":{"datacenter":["dc2"]}}]}`)
+	f(`{"limits": {"max_ratio": 0.2}, "method": "random", "environments": [{"name": "a", "when": {"node": "n1"}, "method": null, "sticky": "ip"}]}`,
+		`{"method":"random","limits":{"max_ratio":0.2},"environments":[{"name":"a","when":{"node":["n1"]},"method":null,"sticky":"ip"}]}`)
+	f(`{"config_server": "https://config.example:8443/web.json?team=shop"}`, `{"config_server":"https://config.example:8443/web.json?team=shop"}`)
+	f(`{"config_server": "file:/etc/lb/web.json"}`, `{"config_server":"file:/etc/lb/web.json"}`)
+	f(`{"config_server": "file:///etc/lb/web.json"}`, `{"config_server":"file:///etc/lb/web.json"}`)
 	f(`{"config_server": "consul://10.0.0.1:8500/lb/canary/web"}`, `{"config_server":"consul://10.0.0.1:8500/lb/canary/web"}`)
 }
 
@@ -122,6 +155,9 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add([]byte(`{"ratio":"12.5%","sticky":{"by":["cookie:uid","ip"],"cookie":{"name":"uid"},"instance":"node"},"balance":"p2c"}`))
 	f.Add([]byte(`{"canary":{"meta":{"v":"2"}},"match":[{"header":{"A":"*"},"path":"~^/a","cidr":["::ffff:1.2.3.0/120"],"to":"canary"}],"stale_after":"1h"}`))
+	f.Add([]byte(`{"id":"2","steps":[{"ratio":"1%","for":"1h"},{"pause":"10m"},{"mirror":0.5}],"analysis":{"slow":"auto"},"mirror":{"ratio":0.1},"expires":"2026-11-22T10:00:00+01:00"}`))
+	f.Add([]byte(`{"ramp":{"start":"2026-11-22T10:00:00.25Z","end":"2027-11-22T10:00:00Z"},"notify":[{"url":"env:A","on":"step"}],"limits":{"overload":1e-3},` +
+		`"environments":[{"name":"<","when":{"tag":"t"},"limits":{"max_ratio":0.5},"comment":1},{"name":"b","when":{"cidr":"::/0"},"ramp":null,"ratio":"1%","sticky":{"by":"ip"}}]}`))
 	f.Fuzz(func(t *testing.T, value []byte) {
 		d, err := Parse("k", value)
 		if err != nil {
@@ -143,8 +179,24 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			t.Fatalf("Parse(%q) is accepted, its JSON form %s is not: %v", value, once, err)
 		}
-		if twice, _ := json.Marshal(again); string(twice) != string(once) {
-			t.Fatalf("Parse(%q)\n once %s\ntwice %s", value, once, twice)
+		if !reflect.DeepEqual(d, again) {
+			t.Fatalf("Parse(%q): its JSON form %s means something else", value, once)
+		}
+		if p := d.Plan("web", "k", 1, "h"); p != nil && (p.Control == "" || p.Ratio != d.wanted() || len(p.Steps) != len(d.Steps)) {
+			t.Fatalf("Parse(%q): plan %+v", value, p)
+		}
+		for _, e := range d.Environments {
+			base, err := Merge(value, []byte(`{"environments":null}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			own, err := Merge(base, e.Patch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Parse("k", own); err != nil {
+				t.Fatalf("Parse(%q) is accepted, but its environment %q makes %s: %v", value, e.Name, own, err)
+			}
 		}
 	})
 }
