@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"serin/canary/rollout"
 	"serin/route"
 )
 
@@ -68,7 +69,7 @@ func TestEffective(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ratio, because := Effective(d, s, start.Add(after))
+		ratio, because := Effective(d, rollout.Position{Ratio: d.wanted()}, s, start.Add(after))
 		if ratio != wantRatio || because != wantBecause {
 			t.Errorf("Effective(%s, %+v, +%v)\n got %v %q\nwant %v %q", doc, s, after, ratio, because, wantRatio, wantBecause)
 		}

@@ -34,25 +34,6 @@ type Asker struct {
 	Client netip.Addr
 }
 
-// SetSelf says who this balancer is. Until then no environment matches by node,
-// datacenter or tag.
-func (c *Controller) SetSelf(s Self) {}
-
-// SetAddresses says what names stand for now; a name that is missing stands for nobody.
-func (c *Controller) SetAddresses(a Addresses) {}
-
-// SetStates gives the states of the rollouts, by service ("*" is the common
-// document).
-func (c *Controller) SetStates(states map[string]rollout.State) {}
-
-// Resolve returns the text of the document in force for a service as the asker
-// is to have it: for a balancer without the environments that ask for balancers,
-// for a client without any. It is a valid document itself, and names no
-// config_server. hash identifies it.
-func (c *Controller) Resolve(service string, a Asker) (text []byte, hash string, ok bool) {
-	return nil, "", false
-}
-
 // Controller keeps the last good document of each service and publishes what is
 // in force. Set the fields, then call Run once; SetSecret, First,
 // Status, ServiceStatus, Problems and Documents may be called from any goroutine, also
@@ -61,10 +42,11 @@ type Controller struct {
 	// Source delivers the documents. Required.
 	Source Source
 	// Open opens the source that a document's config_server names; it delivers
-	// its one document for the service "". Nil refuses every address. The
+	// its one document for the service "". every is the update_rate of the
+	// document that names it, 0 where it has none. Nil refuses every address. The
 	// address is an operator's word, not the balancer's configuration: do not
 	// send the balancer's own Consul token there.
-	Open func(address string) (Source, error)
+	Open func(address string, every time.Duration) (Source, error)
 	// Publish gets the complete splits at every change, and the services that
 	// selectors name, which must be followed although they may carry no route.
 	// It is called from Run's goroutine and must not block. Required.
@@ -79,6 +61,8 @@ type Controller struct {
 	// Restored are the documents of the state on disk, by service. They are in
 	// force with ratio 0 (on_stale hold: as they say) until Source answers.
 	Restored map[string]Raw
+	// StaleAfter is for documents without stale_after; zero is DefaultStaleAfter.
+	StaleAfter time.Duration
 
 	Log     hclog.Logger // nil is silent
 	Metrics *Metrics     // nil counts nothing
@@ -88,9 +72,18 @@ type Controller struct {
 	first chan struct{}
 	known sync.Once // closes first
 
-	mu     sync.Mutex // guards the fields below; never held across a call out
-	secret [2]uint64
-	view   view
+	mu   sync.Mutex // guards the fields below; never held across a call out
+	told told
+	view view
+}
+
+// told is what the setters have said. Nothing in it is written after it was set.
+type told struct {
+	secret    [2]uint64
+	self      Self
+	addresses Addresses
+	states    map[string]rollout.State
+	known     bool // states was set
 }
 
 func (c *Controller) init() {
@@ -106,10 +99,40 @@ func (c *Controller) First() <-chan struct{} {
 
 // SetSecret sets the key of sticky assignment, see EnsureSecret. A change draws
 // every sticky client anew.
-func (c *Controller) SetSecret(secret [2]uint64) {
+func (c *Controller) SetSecret(secret [2]uint64) { c.tell(func(t *told) { t.secret = secret }) }
+
+// SetSelf says who this balancer is. Until then no environment matches by node,
+// datacenter or tag.
+func (c *Controller) SetSelf(s Self) { c.tell(func(t *told) { t.self = s }) }
+
+// Self is what SetSelf said.
+func (c *Controller) Self() Self {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.told.self
+}
+
+// SetAddresses says what names stand for now; a name that is missing stands for
+// nobody yet. One that is there without addresses is a problem.
+func (c *Controller) SetAddresses(a Addresses) { c.tell(func(t *told) { t.addresses = a }) }
+
+// SetStates gives the states of the rollouts, by service ("*" is the common
+// document). Until it was called the share of a rollout is 0 where somebody gets
+// Plans, because it may have been rolled back. Nil says that the states cannot be
+// known: those of the call before stay.
+func (c *Controller) SetStates(states map[string]rollout.State) {
+	c.tell(func(t *told) {
+		t.known = true
+		if states != nil {
+			t.states = states
+		}
+	})
+}
+
+func (c *Controller) tell(say func(*told)) {
 	c.init()
 	c.mu.Lock()
-	c.secret = secret
+	say(&c.told)
 	c.mu.Unlock()
 	select {
 	case c.woken <- struct{}{}:
@@ -171,18 +194,27 @@ type run struct {
 	entries  map[string]*entry // by service
 	arrivals chan arrival
 	due      time.Time // when settle has something to do next; zero: only after an event
-	sent     bool
-	secret   [2]uint64
+	told     told
+
+	// What was published last, where sent is set.
+	sent         bool
+	sentFollowed []string
+	sentPlans    map[string]*rollout.Plan
+	sentNames    names
 }
 
 func (r *run) restore() {
 	for service, raw := range r.c.Restored {
+		var v *version
 		doc, err := Parse(raw.Key, raw.Value)
+		if err == nil {
+			v, err = newVersion(service, raw, doc)
+		}
 		if err != nil {
 			r.log.Warn("document in the state on disk is refused", "service", label(service), "error", err)
 			continue
 		}
-		v := &version{raw: raw, doc: doc, hash: hashOf(raw.Value), restored: true}
+		v.restored = true
 		r.entries[service] = &entry{service: service, own: slot{raw: raw, good: v}, inForce: v}
 	}
 }
@@ -218,7 +250,7 @@ func (r *run) arriveMain(ev Event, now time.Time) {
 	}
 	for service, e := range r.entries {
 		if _, ok := ev.Docs[service]; !ok {
-			r.log.Info("canary document deleted", "service", label(service), "key", e.own.raw.Key, "ratio", 0, "was", e.applied.Ratio)
+			r.log.Info("canary document deleted", "service", label(service), "key", e.own.raw.Key, "ratio", 0, "was", e.made.ratio)
 			r.drop(e)
 		}
 	}
@@ -230,7 +262,7 @@ func (r *run) arriveMain(ev Event, now time.Time) {
 			r.entries[service] = e
 		}
 		r.hearKey(e, ev.Lost[service], now)
-		if e.lostErr == nil && e.own.read(raw, now, Parse) {
+		if e.lostErr == nil && e.own.read(service, raw, now, Parse) {
 			r.noteRead(e, &e.own)
 		}
 		r.point(e)
@@ -266,7 +298,7 @@ func (r *run) arriveRemote(e *entry, ev Event, now time.Time) {
 	case !ok && rem.slot.good != nil && !rem.slot.good.deleted:
 		rem.slot = slot{good: &version{raw: Raw{Key: rem.address}, doc: &Document{}, deleted: true}}
 	case !ok:
-	case rem.slot.read(raw, now, rem.parse):
+	case rem.slot.read(e.service, raw, now, rem.parse):
 		r.noteRead(e, &rem.slot)
 	}
 }
@@ -278,24 +310,35 @@ func (r *run) noteRead(e *entry, s *slot) {
 	}
 }
 
-// point opens and closes the source that the service's own document names.
+// point opens and closes the source that the service's own document names. What
+// is known of an address stays while the document names it.
 func (r *run) point(e *entry) {
-	address := ""
+	address, every := "", time.Duration(0)
 	if e.own.good != nil {
-		address = e.own.good.doc.ConfigServer
+		address, every = e.own.good.doc.ConfigServer, e.own.good.doc.UpdateRate.or(0)
 	}
 	if e.remote != nil && e.remote.address != address {
 		r.unpoint(e)
 	}
-	if address == "" || e.remote != nil {
+	if address == "" || e.remote != nil && e.remote.every == every {
 		return
 	}
 	ctx, cancel := context.WithCancel(r.ctx)
-	e.remote = &remote{address: address, feed: &feed{cancel: cancel}}
+	if rem := e.remote; rem != nil {
+		rem.feed.cancel()
+		was := rem.feed
+		rem.feed, rem.every = new(*was), every
+		rem.feed.cancel = cancel
+		if e.from == was {
+			e.from = rem.feed
+		}
+	} else {
+		e.remote = &remote{address: address, every: every, feed: &feed{cancel: cancel}}
+	}
 	var source Source
 	err := errors.New("this program opens none")
 	if r.c.Open != nil {
-		source, err = r.c.Open(address)
+		source, err = r.c.Open(address, every)
 	}
 	if err != nil {
 		e.remote.feed.hear(Event{Err: fmt.Errorf("open %s: %w", address, err)}, time.Now())

@@ -151,7 +151,7 @@ func play(t *testing.T, file string) {
 	published.Store(&route.Splits{})
 	c := &Controller{
 		Source:   source,
-		Open:     func(address string) (Source, error) { return remote(address), nil },
+		Open:     func(address string, _ time.Duration) (Source, error) { return remote(address), nil },
 		Publish:  func(s route.Splits, _ []string) { published.Store(&s) },
 		Restored: map[string]Raw{},
 	}

@@ -1,8 +1,12 @@
 package canary
 
 import (
+	"net/netip"
+	"reflect"
+	"slices"
 	"time"
 
+	"serin/canary/rollout"
 	"serin/route"
 )
 
@@ -10,9 +14,53 @@ import (
 type version struct {
 	raw      Raw
 	doc      *Document
+	patched  []*Document   // doc with the patch of each environment
+	plan     *rollout.Plan // of doc; nil: it is no rollout
 	hash     string
 	restored bool // from disk, not confirmed by its source since
 	deleted  bool // its key was deleted at the config_server: canary off
+
+	// plans has what moves the share of doc and of each patched one: plan itself,
+	// one of their own where the patch says how the share moves, or nil.
+	plans map[*Document]*rollout.Plan
+}
+
+// newVersion makes a version of a text that Parse made doc of. An environment
+// that makes an invalid document is an error, which Parse tells better.
+func newVersion(service string, raw Raw, doc *Document) (*version, error) {
+	v := &version{raw: raw, doc: doc, hash: hashOf(raw.Value), plans: map[*Document]*rollout.Plan{}}
+	v.plan = doc.Plan(service, raw.Key, raw.Index, v.hash)
+	v.plans[doc] = v.plan
+	for _, env := range doc.Environments {
+		text, err := patchedText(raw.Value, env)
+		if err != nil {
+			return nil, err
+		}
+		patched, err := Parse(raw.Key, text)
+		if err != nil {
+			return nil, err
+		}
+		v.patched = append(v.patched, patched)
+		v.plans[patched] = v.plan
+		if !patched.movesAs(doc) {
+			v.plans[patched] = patched.Plan(service, raw.Key, raw.Index, v.hash)
+		}
+	}
+	return v, nil
+}
+
+// patchedText is the document as an environment has it, without environments.
+func patchedText(text []byte, env Environment) ([]byte, error) {
+	bare, err := Merge(text, []byte(`{"environments":null}`))
+	if err != nil || len(env.Patch) == 0 {
+		return bare, err
+	}
+	return Merge(bare, env.Patch)
+}
+
+// movesAs reports whether two documents say the same of how the share moves.
+func (d *Document) movesAs(o *Document) bool {
+	return reflect.DeepEqual(d.Ratio, o.Ratio) && reflect.DeepEqual(d.Ramp, o.Ramp) && reflect.DeepEqual(d.Steps, o.Steps)
 }
 
 // slot is what is known of one key: the newest text, and the last valid one.
@@ -24,14 +72,18 @@ type slot struct {
 	err  *Error // why raw is not good
 }
 
-// read takes a text in. It reports whether it is new, which an unchanged index
-// with unchanged text is not.
-func (s *slot) read(raw Raw, now time.Time, parse func(string, []byte) (*Document, error)) bool {
+// read takes a text of a service in. It reports whether it is new, which an
+// unchanged index with unchanged text is not.
+func (s *slot) read(service string, raw Raw, now time.Time, parse func(string, []byte) (*Document, error)) bool {
 	if s.seen && s.raw.Index == raw.Index && string(s.raw.Value) == string(raw.Value) {
 		return false
 	}
 	s.raw, s.seen, s.at, s.err = raw, true, now, nil
+	var v *version
 	doc, err := parse(raw.Key, raw.Value)
+	if err == nil {
+		v, err = newVersion(service, raw, doc)
+	}
 	if err != nil {
 		s.err = err.(*Error)
 		if s.good != nil { // its source answers, so that it is the last good one, not a restored one
@@ -40,7 +92,7 @@ func (s *slot) read(raw Raw, now time.Time, parse func(string, []byte) (*Documen
 		}
 		return true
 	}
-	s.good = &version{raw: raw, doc: doc, hash: hashOf(raw.Value)}
+	s.good = v
 	return true
 }
 
@@ -61,13 +113,79 @@ type entry struct {
 	from      *feed // whose loss makes inForce stale
 	appliedAt time.Time
 	pending   time.Time // when the next version may be applied (update_rate)
-	applied   Applied
-	split     *route.Split // of inForce and applied
+	asked     asked
+	made      made
+	split     *route.Split // of made
+}
+
+// asked is what the plan of a version asked for last, as far as update_rate let
+// it, and since when.
+type asked struct {
+	of    *version
+	ratio float64
+	phase rollout.Phase
+	step  int
+	at    time.Time
+}
+
+// made is all that a split is made of.
+type made struct {
+	service, rollout, hash string
+	index                  uint64
+	secret                 [2]uint64
+	part
+	parts   []part // of clients
+	unknown []string
+}
+
+// part is the share of those who have the same document.
+type part struct {
+	environment   string
+	doc           *Document
+	ratio, wanted float64
+	because       string
+	mirror        float64 // of the step, where mirrors is set
+	mirrors       bool
+	clients       []netip.Prefix // see variant
+	share         float64
+}
+
+func (m made) equal(o made) bool {
+	return m.service == o.service && m.rollout == o.rollout && m.hash == o.hash && m.index == o.index && m.secret == o.secret &&
+		m.part.equal(o.part) && slices.EqualFunc(m.parts, o.parts, part.equal) && slices.Equal(m.unknown, o.unknown)
+}
+
+func (p part) equal(o part) bool {
+	return p.environment == o.environment && p.doc == o.doc && p.ratio == o.ratio && p.wanted == o.wanted && p.because == o.because &&
+		p.mirror == o.mirror && p.mirrors == o.mirrors && p.share == o.share && slices.Equal(p.clients, o.clients)
+}
+
+// compile makes the split.
+func (m made) compile() *route.Split {
+	s := m.part.compile(m)
+	for _, p := range m.parts {
+		one := p.compile(m)
+		one.Canary, one.Stable, one.Backup = s.Canary, s.Stable, s.Backup
+		s.Variants = append(s.Variants, route.Variant{Name: p.environment, Clients: p.clients, Share: p.share, Split: one})
+	}
+	return s
+}
+
+func (p part) compile(m made) *route.Split {
+	a := Applied{
+		Service: m.service, Index: m.index, Hash: m.hash, Secret: m.secret, Rollout: m.rollout,
+		Ratio: p.ratio, Wanted: &p.wanted, Because: p.because,
+	}
+	if p.mirrors {
+		a.Mirror = &p.mirror
+	}
+	return Compile(p.doc, a)
 }
 
 // remote is the source that a config_server names.
 type remote struct {
 	address string
+	every   time.Duration // update_rate of the document that names it
 	feed    *feed
 	slot    slot
 }
@@ -94,7 +212,7 @@ func (e *entry) choose(main *feed) (*version, *feed) {
 		return e.remote.slot.good, e.remote.feed
 	case own == nil:
 		return nil, main
-	case e.remote != nil && own.doc.Ratio == nil && e.inForce != nil:
+	case e.remote != nil && own.doc.Ratio == nil && own.doc.Ramp == nil && own.doc.Steps == nil && e.inForce != nil:
 		// Not switched yet: a document that only says where to look moves
 		// nothing before something was read there.
 		return e.inForce, main

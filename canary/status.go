@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
+	"serin/canary/rollout"
 	"serin/route"
 )
 
@@ -47,15 +49,42 @@ type ServiceStatus struct {
 	LastGood  uint64          `json:"last_good"`          // index of the document in force
 	AppliedAt *time.Time      `json:"applied_at,omitempty"`
 
-	Index    uint64     `json:"index"`              // of the newest text, which LastGood differs from when that is refused or waits
-	Loaded   *time.Time `json:"loaded,omitempty"`   // when it was read
-	Rejected string     `json:"rejected,omitempty"` // the newest text when it is refused
-	Error    *Error     `json:"error,omitempty"`    // why it is refused
-	Waits    *time.Time `json:"waits,omitempty"`    // update_rate holds the newest document back until then
+	Index  uint64     `json:"index"`            // of the newest text, which LastGood differs from when that is refused or waits
+	Loaded *time.Time `json:"loaded,omitempty"` // when it was read
+	// Rejected is the newest text when it is refused. That of a file or a web
+	// server is not shown: it may be one that nobody should see.
+	Rejected string     `json:"rejected,omitempty"`
+	Error    *Error     `json:"error,omitempty"` // why it is refused
+	Waits    *time.Time `json:"waits,omitempty"` // update_rate holds the newest document back until then
+
+	Rollout     *RolloutStatus `json:"rollout,omitempty"`     // nil: the document is no rollout
+	Environment string         `json:"environment,omitempty"` // that this balancer is in
+	Variants    []Variant      `json:"variants,omitempty"`    // for some clients, the first that matches counts
+	Expires     *time.Time     `json:"expires,omitempty"`
+	// Unresolved are the names in environments that stand for nobody, such as
+	// "host office.example.com" and "service batch".
+	Unresolved []string `json:"unresolved,omitempty"`
 
 	SourceError string `json:"source_error,omitempty"` // why the source, this document, or the config_server is lost
 
 	ownLost bool // SourceError is of the service's own key
+}
+
+// RolloutStatus is where a rollout is.
+type RolloutStatus struct {
+	ID    string        `json:"id,omitempty"`
+	Phase rollout.Phase `json:"phase"`
+	Step  int           `json:"step"` // of Steps, from 0
+	Steps int           `json:"steps,omitempty"`
+}
+
+// Variant is what is in force for the clients of an environment.
+type Variant struct {
+	Environment string  `json:"environment"`
+	Share       float64 `json:"share"` // of those that match
+	Wanted      float64 `json:"wanted"`
+	Effective   float64 `json:"effective"`
+	Because     string  `json:"because,omitempty"`
 }
 
 // view is what Run's goroutine shows to others. Nothing in it is written after
@@ -64,6 +93,8 @@ type view struct {
 	status    Status
 	splits    route.Splits
 	documents map[string]Raw
+	inForce   map[string]*version // nil: none was ever valid
+	told      told
 }
 
 func (c *Controller) show(v view) {
@@ -123,13 +154,16 @@ func (c *Controller) Problems() (out []string) {
 			}
 			out = append(out, fmt.Sprintf("%s: %s: %s", d.Key, what, d.SourceError))
 		}
+		for _, name := range d.Unresolved {
+			out = append(out, fmt.Sprintf("%s: environments ask for %s, which no address is known of", d.Source, name))
+		}
 	}
 	return out
 }
 
 // look takes the picture of the present state.
 func (r *run) look(splits route.Splits) view {
-	v := view{splits: splits, documents: map[string]Raw{}}
+	v := view{splits: splits, documents: map[string]Raw{}, inForce: map[string]*version{}, told: r.told}
 	v.status.Services = []ServiceStatus{}
 	if r.main != nil {
 		v.status.Answered = r.main.answered
@@ -144,6 +178,10 @@ func (r *run) look(splits route.Splits) view {
 		if e.inForce != nil && !e.inForce.deleted {
 			v.documents[service] = e.inForce.raw
 		}
+		v.inForce[service] = e.inForce
+		if common := r.entries[""]; e.inForce == nil && e.inherits && common != nil {
+			v.inForce[service] = common.inForce
+		}
 	}
 	return v
 }
@@ -156,6 +194,7 @@ func (e *entry) look(common *entry) ServiceStatus {
 	s := ServiceStatus{
 		Service: e.service, Key: e.own.raw.Key, State: StateOK, Source: e.own.raw.Key,
 		Wanted: e.split.Wanted, Effective: e.split.Ratio, Because: e.split.Because,
+		Environment: e.made.environment, Unresolved: e.made.unknown,
 		AppliedAt: moment(e.appliedAt), Waits: moment(e.pending),
 		Index: newest.raw.Index, Loaded: moment(newest.at), Error: newest.err,
 	}
@@ -168,6 +207,13 @@ func (e *entry) look(common *entry) ServiceStatus {
 		if !v.deleted {
 			s.Document = json.RawMessage(v.raw.Value)
 		}
+		s.Expires = v.doc.Expires
+		if v.plan != nil && v == e.asked.of {
+			s.Rollout = &RolloutStatus{ID: v.plan.ID, Phase: e.asked.phase, Step: e.asked.step, Steps: len(v.plan.Steps)}
+		}
+	}
+	for _, p := range e.made.parts {
+		s.Variants = append(s.Variants, Variant{Environment: p.environment, Share: p.share, Wanted: p.wanted, Effective: p.ratio, Because: p.because})
 	}
 	lost := e.inForce != nil && e.inForce.restored
 	for _, f := range e.feeds() {
@@ -184,7 +230,10 @@ func (e *entry) look(common *entry) ServiceStatus {
 	}
 	switch {
 	case newest.err != nil:
-		s.State, s.Rejected = StateInvalid, string(newest.raw.Value)
+		s.State = StateInvalid
+		if newest == &e.own || strings.HasPrefix(e.remote.address, "consul:") {
+			s.Rejected = string(newest.raw.Value)
+		}
 	case lost && e.split.Ratio < e.split.Wanted:
 		s.State = StateStale
 	case lost:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 
 	"serin/canary"
 	"serin/registry/consul"
@@ -36,7 +37,7 @@ func kvSource(c *consul.Client, prefix string) canary.Source {
 
 // openConfigServer opens the source that a document's config_server names. The
 // address is an operator's word in KV, so none of our credentials go there.
-func (b *balancer) openConfigServer(address string) (canary.Source, error) {
+func (b *balancer) openConfigServer(address string, every time.Duration) (canary.Source, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, err
