@@ -1,10 +1,16 @@
 package rollout
 
 import (
+	"encoding/json"
+	"fmt"
+	"math"
 	"time"
 
 	"serin/canary/evidence"
 )
+
+// Version is the version of the form of a State that this program writes.
+const Version = 1
 
 // Phase is how far a rollout is.
 type Phase string
@@ -18,45 +24,147 @@ const (
 )
 
 // State is what all balancers share of one rollout, in lb/state/<service>. The
-// zero State is a rollout that has not begun. It is a value: Next returns another.
+// zero State is a rollout that has not begun. It is a value: Next returns another,
+// and two can be compared with ==.
 type State struct {
-	V     int       `json:"v"`  // version of this form, 1
+	V     int       `json:"v"`  // version of this form: Version
 	ID    string    `json:"id"` // of the rollout: Plan.ID
 	Phase Phase     `json:"phase"`
 	Step  int       `json:"step"`           // of Plan.Steps, from 0
 	Ratio float64   `json:"ratio"`          // of the step, or held while paused
 	Since time.Time `json:"since,omitzero"` // when the step, or the phase, began
-	Began time.Time `json:"began,omitzero"` // first application: where a ramp counts from
+	Began time.Time `json:"began,omitzero"` // first application
+	// Entered is when the step began, later by what was paused since.
+	Entered time.Time `json:"entered,omitzero"`
+	// Moves counts the steps entered so far, and changes of a plain ratio:
+	// another number means that the evidence of a step begins anew.
+	Moves uint64 `json:"moves"`
+	// Line is the ramp as it runs, moved by what was paused; zero without one.
+	Line Line `json:"line,omitzero"`
+
+	// PausedBy is what ends a pause: a step (its time, or the operator), control
+	// (another word than pause), or, where the evidence or a gate paused it, the
+	// operator alone. The operator's word is control "run" in another document
+	// than the one that was in force when it paused.
+	PausedBy    string `json:"paused_by,omitempty"`
+	PausedIndex uint64 `json:"paused_index,omitempty"` // of the document then
+	PausedHash  string `json:"paused_hash,omitempty"`
+	// Overruled is the E at which the operator resumed what the evidence had
+	// paused: it pauses again when what came since is as strong by itself.
+	Overruled float64 `json:"overruled,omitempty"`
 
 	Because string           `json:"because,omitempty"` // of the phase, in one sentence
-	Finding evidence.Finding `json:"evidence"`
+	Finding evidence.Finding `json:"evidence"`          // at the last change
 
-	// The document that this state was made for.
+	// The document that this state was made for, and what of its plan.
+	Key   string `json:"key,omitempty"`
 	Index uint64 `json:"index"`
 	Hash  string `json:"hash"`
+	Plan  string `json:"plan,omitempty"`
 	// Invalid is why a newer text of the document is refused, "" when it is not.
 	Invalid string `json:"invalid,omitempty"`
 
-	By string    `json:"by"` // balancer that wrote it
+	By string    `json:"by"` // balancer that wrote it, which Next leaves to the caller
 	At time.Time `json:"at"` // when
+
+	// Damaged is why the text of the state cannot be used, "" when it can. Such
+	// a state is held: neither changed nor overwritten.
+	Damaged string `json:"-"`
 }
 
-// Position is what a rollout asks for at one moment.
-type Position struct {
-	Ratio   float64
-	Mirror  *float64 // of the step; nil: the document's
-	Phase   Phase
-	Step    int
-	Because string    // why Ratio is not what the document's plan says, "" when it is
-	Again   time.Time // when to ask again although nothing changed; zero: never
+// What paused a rollout: State.PausedBy.
+const (
+	ByStep     = "step"
+	ByControl  = "control"
+	ByEvidence = "evidence" // on_fail
+	ByGate     = "gate"     // on_inconclusive
+)
+
+// ParseState reads the text of a state. One that cannot be used, because it is
+// damaged or of a newer version, is last, what was known before, with
+// State.Damaged saying why. It never fails.
+func ParseState(text []byte, last State) State {
+	var s State
+	err := json.Unmarshal(text, &s)
+	why := ""
+	switch {
+	case s.V > Version: // also when its members have other types by then
+		why = fmt.Sprintf("the state is of version %d and this balancer knows %d: update the balancer", s.V, Version)
+	case err != nil:
+		why = "the state cannot be read: " + err.Error()
+	default:
+		why = s.damage()
+	}
+	if why != "" {
+		last.Damaged = why
+		return last
+	}
+	return s
 }
 
-// At returns what the rollout asks for at now. A State of another rollout (ID),
-// and the zero State, are one that has not begun: a ratio and a ramp between
-// two times then hold as the document says, steps and a ramp over a time wait
-// at 0. It is pure.
-func At(p *Plan, s State, now time.Time) Position { return Position{Ratio: p.Ratio, Phase: Idle} }
+// damage is why nothing may be built on the state, "" when it is sound.
+func (s State) damage() string {
+	switch {
+	case s.Damaged != "":
+		return s.Damaged
+	case s.V < 0 || s.V > Version:
+		return fmt.Sprintf("the state is of version %d and this balancer knows %d", s.V, Version)
+	case !(s.Ratio >= 0 && s.Ratio <= 1):
+		return fmt.Sprintf("the state's ratio %v is not within 0..1", s.Ratio)
+	case s.Step < 0:
+		return fmt.Sprintf("the state's step %d is below 0", s.Step)
+	case !(s.Line.From >= 0 && s.Line.From <= 1 && s.Line.To >= 0 && s.Line.To <= 1):
+		return fmt.Sprintf("the state's line from %v to %v is not within 0..1", s.Line.From, s.Line.To)
+	}
+	switch s.Phase {
+	case "", Idle, Running, Paused, Promoted, RolledBack:
+		return ""
+	}
+	return fmt.Sprintf("the state's phase %q is none", s.Phase)
+}
 
-// Next returns the state that follows s at now, given what was found, and what
-// happened on the way; s itself, and no events, when nothing is to be done. It is pure.
-func Next(p *Plan, s State, f evidence.Finding, now time.Time) (State, []Event) { return s, nil }
+// Held is why the state is left as it is, "" when Next may change it: its text
+// is damaged or newer than this program, or it was made for a newer document
+// than the plan.
+func Held(p *Plan, s State) string {
+	switch why := s.damage(); {
+	case p == nil:
+		return ""
+	case why != "":
+		return why + "; delete lb/state/" + p.Service + " to begin anew"
+	case s.Key == p.Key && p.Index != 0 && p.Index < s.Index:
+		return fmt.Sprintf("the state was made for the document of index %d, and this balancer has %d yet", s.Index, p.Index)
+	}
+	return ""
+}
+
+// begun tells whether s is of the plan's rollout.
+func (s State) begun(p *Plan) bool {
+	return s.ID == p.ID && s.Phase != "" && s.Phase != Idle
+}
+
+// share is the share at now by the state alone.
+func (s State) share(now time.Time) float64 {
+	switch {
+	case s.Phase == RolledBack:
+		return 0
+	case s.Phase == Promoted:
+		return 1
+	case s.Phase == Running && s.Line != Line{}:
+		return s.Line.at(now)
+	}
+	return share(s.Ratio)
+}
+
+// finite is f with numbers that JSON can hold.
+func finite(f evidence.Finding) evidence.Finding {
+	for _, v := range []*float64{&f.E, &f.Threshold, &f.Bound} {
+		switch {
+		case math.IsNaN(*v):
+			*v = 0
+		case math.IsInf(*v, 0):
+			*v = math.Copysign(math.MaxFloat64, *v)
+		}
+	}
+	return f
+}
