@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"serin/canary"
 	"serin/proxy"
 	"serin/registry"
 	"serin/route"
@@ -174,62 +173,6 @@ func (s *Server) problems(w http.ResponseWriter, _ *http.Request) {
 		out = append(out, t.Problems()...)
 	}
 	answer(w, out)
-}
-
-// Canaries is what is known of all documents.
-type Canaries struct {
-	canary.Status
-	Services []CanaryStatus `json:"services"`
-}
-
-// CanaryStatus is what is in force for one service. Once the table in use has
-// it, a tenth of a second after the document at most, Effective and Because
-// tell what the table makes of it.
-type CanaryStatus struct {
-	canary.ServiceStatus
-	InTable  bool     `json:"in_table"`
-	Warnings []string `json:"warnings,omitempty"` // selectors that no instance answers to
-}
-
-func (s *Server) canaries(w http.ResponseWriter, _ *http.Request) {
-	out := Canaries{Services: []CanaryStatus{}}
-	if s.Canary != nil {
-		t := s.table()
-		out.Status = s.Canary.Status()
-		for _, c := range out.Status.Services {
-			out.Services = append(out.Services, viewCanary(t, c))
-		}
-	}
-	answer(w, out)
-}
-
-func viewCanary(t *route.Table, c canary.ServiceStatus) CanaryStatus {
-	sp := t.Splits().For(c.Service)
-	if t == nil || sp.DocHash != c.Hash || sp.Ratio != c.Effective || c.LastGood != 0 && sp.Index != c.LastGood {
-		return CanaryStatus{ServiceStatus: c}
-	}
-	e := t.Effect(c.Service)
-	c.Effective, c.Because = e.Ratio, both(c.Because, e.Because)
-	return CanaryStatus{c, true, e.Warnings}
-}
-
-// both joins two reasons of which each may be missing.
-func both(a, b string) string {
-	if a != "" && b != "" {
-		return a + "; " + b
-	}
-	return a + b
-}
-
-func (s *Server) canary(w http.ResponseWriter, r *http.Request) {
-	name := r.PathValue("service")
-	if s.Canary != nil {
-		if c, ok := s.Canary.ServiceStatus(name); ok {
-			answer(w, viewCanary(s.table(), c))
-			return
-		}
-	}
-	fail(w, http.StatusNotFound, "no canary document is in force for "+name, "lb canary set "+name+" 10% writes one")
 }
 
 func (s *Server) config(w http.ResponseWriter, _ *http.Request) {

@@ -17,7 +17,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"serin/canary"
 	"serin/proxy"
 	"serin/route"
 )
@@ -34,12 +33,12 @@ type Server struct {
 	// Core is what requests are decided with, for explaining; nil explains with
 	// the defaults and instances that are idle and well.
 	Core *proxy.Core
-	// Canary tells what is known of the canary documents; *canary.Controller
-	// does. May be nil.
-	Canary interface {
-		Status() canary.Status
-		ServiceStatus(service string) (canary.ServiceStatus, bool)
-	}
+	// Canary tells what is known of the canary documents. May be nil.
+	Canary Canary
+	// CanaryEditor writes them when people ask for it. May be nil.
+	CanaryEditor CanaryEditor
+	// Fleet knows the rollouts. May be nil.
+	Fleet Fleet
 	// Overrides are the route commands in KV. May be nil.
 	Overrides Overrides
 	// Registry says how well Consul is followed.
@@ -79,7 +78,10 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 		WriteTimeout:      2 * time.Minute, // bounds the profiles that can be asked for
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    32 << 10,
-		ErrorLog:          log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
+		BaseContext: func(net.Listener) context.Context {
+			return context.WithValue(context.WithoutCancel(ctx), ending{}, ctx)
+		},
+		ErrorLog: log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
 	}
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(ln) }()
@@ -113,7 +115,15 @@ func (s *Server) endpoints() []endpoint {
 		{path: "/api/v1/upstreams", doc: "live state of the instances: requests in flight, ejections", serve: s.upstreams},
 		{path: "/api/v1/problems", doc: "tags that were refused, and why", serve: s.problems},
 		{path: "/api/v1/canary", doc: "canary documents and what came of them", serve: s.canaries},
-		{path: "/api/v1/canary/{service}", doc: "the document in force for one service, and what came of it", serve: s.canary},
+		{
+			path: "/api/v1/canary/{service}", doc: "the document of one service as the asker is to have it, fit to be a config_server; ?client=IP; * is the document of all others; PUT and DELETE with If-Match, or If-None-Match: *; ?dry-run", serve: s.document,
+			methods: []string{http.MethodGet, http.MethodPut, http.MethodDelete},
+		},
+		{path: "/api/v1/canary/{service}/status", doc: "what came of it: the share in force and why, the rollout, what each balancer has applied", serve: s.canaryStatus},
+		{path: "/api/v1/canary/{service}/history", doc: "the last changes of its rollout, the newest first", serve: s.history},
+		{path: "/api/v1/canary/{service}/explain", doc: "the arm of a client, and why; ?cookie=NAME=VALUE, ?header=NAME:VALUE, ?ip=IP, ?path=PATH, ?method=METHOD, or ?key=VALUE&kind=cookie|header|ip", serve: s.canaryExplain},
+		{path: "/api/v1/canary/{service}/{action}", doc: "POST: set, ramp, pause, resume, promote, abort or retry; If-Match: INDEX; ?dry-run", serve: s.canaryAction, methods: []string{http.MethodPost}},
+		{path: "/api/v1/events", doc: "what happened to the rollouts in this process; ?after=NUMBER&wait=30s", serve: s.events},
 		{path: "/api/v1/overrides", doc: "route commands in force, by key, and which lines are refused", serve: s.overrides},
 		{
 			path: "/api/v1/overrides/{key...}", doc: "one key; ?raw; PUT and DELETE with If-Match, or If-None-Match: *; PUT ?force", serve: s.override,

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"serin/canary"
+	"serin/canary/rollout"
 	"serin/proxy"
 	"serin/registry"
 	"serin/route"
@@ -48,6 +50,46 @@ func (documents) ServiceStatus(service string) (canary.ServiceStatus, bool) {
 		Index: 4722, Rejected: `{"raito": 0.5}`,
 		Error: &canary.Error{Key: "lb/canary/web", Line: 1, Column: 2, Msg: `unknown field "raito"`, Hint: `did you mean "ratio"?`},
 	}, service == "web"
+}
+
+func (documents) Resolve(service string, a canary.Asker) ([]byte, string, bool) {
+	text := `{"ratio": 0.25}`
+	if a.Self != nil {
+		text = fmt.Sprintf(`{"ratio": 0.25, "comment": "%s %s %s"}`, a.Self.Node, a.Self.Datacenter, a.Self.Tags)
+	} else if a.Client == netip.MustParseAddr("10.1.2.3") {
+		text = `{"ratio": 1}`
+	}
+	return []byte(text), canary.Hash([]byte(text)), service == "web"
+}
+
+// fleet knows one rollout, that of web, and one balancer.
+type fleet struct{}
+
+func (fleet) node() rollout.NodeStatus {
+	return rollout.NodeStatus{Node: rollout.Node{
+		Self: rollout.Self{ID: "lb-1", Node: "n1"}, Applied: rollout.Applied{Index: 4718, Hash: "0123456789abcdef", Ratio: 0.25}, At: moment,
+	}}
+}
+
+func (f fleet) Status(service string) (rollout.Status, bool) {
+	return rollout.Status{
+		Service: service, State: rollout.State{V: 1, Phase: rollout.Running, Step: 1, Ratio: 0.25, Since: moment}, Leader: "lb-1", Leads: true,
+		Nodes: []rollout.NodeStatus{f.node()},
+	}, service == "web"
+}
+
+func (f fleet) Balancers(string) []rollout.NodeStatus { return []rollout.NodeStatus{f.node()} }
+
+func (fleet) History(_ context.Context, service string) ([]rollout.Event, error) {
+	return []rollout.Event{{Time: moment, Service: service, Kind: rollout.EventStep, Phase: rollout.Running, Step: 1, From: 0.01, To: 0.25, Because: "the gate is passed", By: "lb-1"}}, nil
+}
+
+func (fleet) Events(ctx context.Context, seq uint64) []rollout.Event {
+	if seq >= 7 {
+		<-ctx.Done()
+		return nil
+	}
+	return []rollout.Event{{Seq: 7, Time: moment, Service: "web", Kind: rollout.EventPause, Phase: rollout.Paused, Because: "by hand", By: "lb-1"}}
 }
 
 // full returns a Server that knows a bit of everything.
@@ -121,7 +163,7 @@ func get(h http.Handler, target string, header ...string) *httptest.ResponseReco
 }
 
 // sample is a path that matches an endpoint's pattern.
-var sample = strings.NewReplacer("{$}", "", "{name}", "web", "{service}", "web", "{key...}", "lb/routes/10-web", "{sub...}", "10-web")
+var sample = strings.NewReplacer("{$}", "", "{name}", "web", "{service}", "web", "{action}", "pause", "{key...}", "lb/routes/10-web", "{sub...}", "10-web")
 
 func TestGolden(t *testing.T) {
 	full, empty := full(t).Handler(), (&Server{}).Handler()
@@ -146,7 +188,11 @@ func TestGolden(t *testing.T) {
 	show(full, "full", "/api/v1/services/none")
 	show(full, "full", "/api/v1/canary/none")
 	show(guarded(t).Handler(), "guarded", "/api/v1/canary")
-	show(guarded(t).Handler(), "guarded", "/api/v1/canary/web")
+	show(guarded(t).Handler(), "guarded", "/api/v1/canary/web/status")
+	show(full, "full", "/api/v1/canary/none/status")
+	show(full, "full", "/api/v1/canary/none/history")
+	show(full, "full", "/api/v1/canary/none/explain")
+	show(full, "full", "/api/v1/events?after=7")
 	show(guarded(t).Handler(), "guarded", "/api/v1/services")
 	show(full, "full", "/api/routes?raw")
 	show(full, "full", "/api/routes?pretty")

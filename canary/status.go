@@ -265,3 +265,6 @@ func hashOf(value []byte) string {
 	sum := sha256.Sum256(value)
 	return hex.EncodeToString(sum[:8])
 }
+
+// Hash identifies the text of a document, for people and as an ETag.
+func Hash(text []byte) string { return hashOf(text) }

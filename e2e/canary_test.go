@@ -237,7 +237,7 @@ func applied(b *balancer, service string, ratio float64) error {
 		Effective float64
 		InTable   bool `json:"in_table"`
 	}
-	if err := getJSON("http://"+b.admin+"/api/v1/canary/"+service, &s); err != nil {
+	if err := getJSON("http://"+b.admin+"/api/v1/canary/"+service+"/status", &s); err != nil {
 		return err
 	}
 	if s.Effective != ratio || !s.InTable {

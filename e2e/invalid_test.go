@@ -76,7 +76,7 @@ func TestInvalidDocumentChangesNothing(t *testing.T) {
 					Line, Column int
 				}
 			}
-			if err := getJSON("http://"+b.admin+"/api/v1/canary/web", &s); err != nil {
+			if err := getJSON("http://"+b.admin+"/api/v1/canary/web/status", &s); err != nil {
 				return err
 			}
 			if s.State != "invalid" || s.Error == nil || s.Error.Line == 0 || s.Effective != 0.5 {

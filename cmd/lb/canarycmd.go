@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -405,7 +404,7 @@ func terminal(f *os.File) bool {
 func (a *app) canaryStatus(ctx context.Context, lb *adminAPI, args []string, asJSON bool) error {
 	path := "/api/v1/canary"
 	if len(args) == 1 {
-		path += "/" + url.PathEscape(args[0])
+		path = canaryPath(args[0]) + "/status"
 	}
 	var raw json.RawMessage
 	if err := lb.get(ctx, path, &raw); err != nil {

@@ -128,20 +128,14 @@ func (b *adminAPI) refusal(path string, status int, body []byte) error {
 
 // canary returns what is in force for a service, or for all others ("").
 func (b *adminAPI) canary(ctx context.Context, service string) (st admin.CanaryStatus, err error) {
-	if service != "" {
-		err = b.get(ctx, "/api/v1/canary/"+url.PathEscape(service), &st)
-		return st, err
-	}
-	var all admin.Canaries
-	if err := b.get(ctx, "/api/v1/canary", &all); err != nil {
-		return st, err
-	}
-	for _, st := range all.Services {
-		if st.Service == "" {
-			return st, nil
-		}
-	}
-	return st, fail(exitNotFound, errors.New("no canary document for all services is known"), "")
+	err = b.get(ctx, canaryPath(service)+"/status", &st)
+	return st, err
+}
+
+// canaryPath is where the API has the document of a service, or that for all
+// others ("").
+func canaryPath(service string) string {
+	return "/api/v1/canary/" + url.PathEscape(cmp.Or(service, "*"))
 }
 
 // services returns the names of the services that the balancer knows.

@@ -121,21 +121,22 @@ func documented(table *route.Table) []string {
 // adminServer is what looks into b.
 func (b *balancer) adminServer(metrics prometheus.Gatherer) *admin.Server {
 	return &admin.Server{
-		Table:     b.loop.Table,
-		Upstreams: b.core.Upstreams.Snapshot,
-		Core:      b.core,
-		Canary:    b.canaries,
-		Overrides: b.overrides,
-		ReadOnly:  b.cfg.readOnly(),
-		Registry:  b.registryStatus,
-		Ready:     b.readiness,
-		Config:    b.cfg.show(),
-		Version:   buildVersion(),
-		Metrics:   metrics,
-		TagPrefix: b.cfg.Registry.Consul.TagPrefix,
-		Remote:    b.cfg.UI.AllowRemote,
-		Started:   b.started,
-		Log:       b.log.Named("admin"),
+		Table:        b.loop.Table,
+		Upstreams:    b.core.Upstreams.Snapshot,
+		Core:         b.core,
+		Canary:       b.canaries,
+		CanaryEditor: b.editor(),
+		Overrides:    b.overrides,
+		ReadOnly:     b.cfg.readOnly(),
+		Registry:     b.registryStatus,
+		Ready:        b.readiness,
+		Config:       b.cfg.show(),
+		Version:      buildVersion(),
+		Metrics:      metrics,
+		TagPrefix:    b.cfg.Registry.Consul.TagPrefix,
+		Remote:       b.cfg.UI.AllowRemote,
+		Started:      b.started,
+		Log:          b.log.Named("admin"),
 	}
 }
 

@@ -21,6 +21,7 @@ var allowed = map[string]struct{ ours, others []string }{
 	"internal/archtest":  {},
 	"internal/devconsul": {},
 	"internal/agent":     {},
+	"internal/shell":     {},
 	"internal/spelling":  {},
 	"internal/demo":      {others: []string{"github.com/coder/websocket"}},
 
@@ -34,7 +35,7 @@ var allowed = map[string]struct{ ours, others []string }{
 	"canary/webhook":  {ours: []string{"canary/rollout"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang"}},
 	"canary/daemon":   {others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang"}}, // the protocol of maxwells-daemon
 
-	"canary":        {ours: []string{"route", "canary/evidence", "canary/rollout", "internal/spelling"}, others: []string{"github.com/dchest/siphash", "github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang", "github.com/go-json-experiment/json"}},
+	"canary":        {ours: []string{"route", "canary/evidence", "canary/rollout", "internal/shell", "internal/spelling"}, others: []string{"github.com/dchest/siphash", "github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang", "github.com/go-json-experiment/json"}},
 	"control":       {ours: []string{"registry", "route"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang"}},
 	"proxy":         {ours: []string{"route", "internal/spelling"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/prometheus/client_golang", "github.com/tg123/go-htpasswd"}},
 	"proxy/nethttp": {ours: []string{"proxy", "proxy/guard", "route"}, others: []string{"github.com/hashicorp/go-hclog", "github.com/klauspost/compress", "github.com/andybalholm/brotli"}},
