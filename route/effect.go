@@ -16,6 +16,7 @@ type Effect struct {
 	Ratio    float64  // the canary's share after the guards
 	Because  string   // why a guard changed it; "" when the split's Ratio holds on every route
 	Warnings []string // a sentence for each arm that is asked for and that no instance is meant for
+	Routed   bool     // the service has a route, whose instances the guards count
 }
 
 // Effect returns what the table makes of the split of a service or, for the
@@ -55,6 +56,7 @@ func (t *Table) Effect(service string) (e Effect) {
 			differ = append(differ, difference{r, one})
 		}
 	}
+	e.Routed = all > 0
 	switch {
 	case all == 0:
 		e.Because = noRoute

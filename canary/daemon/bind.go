@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -48,6 +49,7 @@ type bound struct {
 	*net.UnixListener
 	path string
 	file fs.FileInfo // the socket
+	once sync.Once
 }
 
 // Addr returns where clients find the listener.
@@ -56,9 +58,11 @@ func (b *bound) Addr() net.Addr { return &net.UnixAddr{Name: b.path, Net: "unix"
 // Close ends the listener and removes its socket, unless another has come to
 // its place.
 func (b *bound) Close() error {
-	if now, err := os.Lstat(b.path); err == nil && os.SameFile(now, b.file) {
-		_ = os.Remove(b.path)
-	}
+	b.once.Do(func() {
+		if now, err := os.Lstat(b.path); err == nil && os.SameFile(now, b.file) {
+			_ = os.Remove(b.path)
+		}
+	})
 	return b.UnixListener.Close()
 }
 

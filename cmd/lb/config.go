@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"serin/canary"
 	"serin/metrics"
 	"serin/proxy"
 	"serin/proxy/nethttp"
@@ -24,12 +25,15 @@ type Config struct {
 	UI       UI
 	Registry Registry
 	Canary   Canary
+	Daemon   Daemon
 	Log      Log
 	Metrics  Metrics
 
 	// sources says where each value came from, by key; a key that is missing
 	// has its default.
 	sources map[string]string
+	// alone is lb daemon: no listeners of traffic, only those of Daemon.
+	alone bool
 }
 
 // Proxy are the proxy.* options.
@@ -124,7 +128,13 @@ type Register struct {
 
 // Canary are the canary.* options.
 type Canary struct {
-	Prefix string
+	Prefix     string
+	StaleAfter time.Duration // of documents that do not say
+}
+
+// Daemon are the daemon.* options: where other proxies ask for arms.
+type Daemon struct {
+	Listen []string // see daemon.ParseListener
 }
 
 // Log are the log.* options.
@@ -191,7 +201,7 @@ func Default() Config {
 				},
 			},
 		},
-		Canary: Canary{Prefix: "lb/canary"},
+		Canary: Canary{Prefix: "lb/canary", StaleAfter: canary.DefaultStaleAfter},
 		Log:    Log{Level: "info", Format: "auto", AccessFormat: "json"},
 		Metrics: Metrics{
 			Target:   []string{"prometheus"},
@@ -199,6 +209,19 @@ func Default() Config {
 			Interval: 30 * time.Second,
 		},
 	}
+}
+
+// DefaultDaemon returns what lb daemon does when it is told nothing: what lb
+// does, without listeners of traffic, and as maxwells-daemon where that differs.
+func DefaultDaemon() Config {
+	c := Default()
+	c.alone = true
+	c.Proxy.Addr, c.Proxy.LameDuck = nil, 0
+	c.UI.Addr = "127.0.0.1:9996" // a balancer may run beside it
+	c.Registry.Consul.Register.Enabled, c.Registry.Consul.Register.Name = false, "lb-daemon"
+	c.Canary.StaleAfter = 8 * time.Second
+	c.Metrics.Target, c.Metrics.StatsD = []string{"prometheus", "statsd"}, "127.0.0.1:8125"
+	return c
 }
 
 // settings returns what proxy.Decide needs of p.
@@ -271,7 +294,7 @@ func (c Config) Validate() (errs []error) {
 			bad(key, strconv.Itoa(v), fmt.Sprintf("want a number from %d to %d", low, high))
 		}
 	}
-	if len(c.Proxy.Addr) == 0 {
+	if len(c.Proxy.Addr) == 0 && !c.alone {
 		bad("proxy.addr", "", "want at least one address to listen on, such as :9999")
 	}
 	for _, a := range c.Proxy.Addr {
@@ -333,6 +356,12 @@ func (c Config) Validate() (errs []error) {
 	}
 	if p := c.Canary.Prefix; p == "" || strings.HasPrefix(p, "/") || strings.HasSuffix(p, "/") {
 		bad("canary.prefix", p, "want a key without a slash at either end, such as lb/canary")
+	}
+	if c.Canary.StaleAfter <= 0 {
+		bad("canary.staleafter", c.Canary.StaleAfter.String(), "want a time above 0; a document says \"on_stale\": \"hold\" where its share is to be kept")
+	}
+	if _, err := c.Daemon.listeners(); err != nil {
+		bad("daemon.listen", strings.Join(c.Daemon.Listen, ","), err.Error())
 	}
 	return errs
 }

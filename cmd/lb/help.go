@@ -63,6 +63,9 @@ func help(cmd *cobra.Command, _ []string) {
 				shown = true
 			}
 			def := Default()
+			if cmd.Name() == "daemon" {
+				def = DefaultDaemon()
+			}
 			flagHelp(w, o.key, o.kind(), o.about(), o.text(&def), o.variables())
 		}
 	}

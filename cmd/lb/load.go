@@ -16,6 +16,8 @@ type given struct {
 	environ []string
 	file    []byte
 	name    string // of the file; "" is none
+	// defaults are what is not given; nil is Default.
+	defaults func() Config
 }
 
 // notOptions are the LB_ variables that belong to no row of the table.
@@ -24,7 +26,10 @@ var notOptions = []string{"LB_CONFIG", "LB_ADDR", "LB_TOKEN"}
 // load builds the configuration: flag before variable before file before the
 // default; an empty variable is none. It is pure, and its error joins every mistake, not the first alone.
 func load(g given) (Config, error) {
-	cfg := Default()
+	if g.defaults == nil {
+		g.defaults = Default
+	}
+	cfg := g.defaults()
 	cfg.sources = map[string]string{}
 	var errs []error
 	env := map[string]string{}

@@ -58,7 +58,7 @@ func (a *app) root() *cobra.Command {
 		&cobra.Group{ID: "canary", Title: "Canary:"}, &cobra.Group{ID: "tools", Title: "Tools:"})
 	run := a.runCommand("run")
 	root.RunE = a.runner(root)
-	root.AddCommand(run, a.devCommand(), a.routesCommand(), a.explainCommand(), a.healthCommand(), a.canaryCommand(),
+	root.AddCommand(run, a.devCommand(), a.daemonCommand(), a.routesCommand(), a.explainCommand(), a.healthCommand(), a.canaryCommand(),
 		a.overridesCommand(), a.importCommand(), a.validateCommand(), a.configCommand(), a.versionCommand(), exitCodesTopic())
 	root.SetHelpCommandGroupID("tools")
 	root.SetCompletionCommandGroupID("tools")
@@ -152,6 +152,11 @@ func (t text) Type() string       { return t.kind }
 // flags adds the rows of the option table whose key has one of the prefixes,
 // and --config. The returned function loads the configuration.
 func (a *app) flags(cmd *cobra.Command, prefixes ...string) func() (Config, error) {
+	return a.flagsOver(Default, cmd, prefixes...)
+}
+
+// flagsOver is flags with other defaults.
+func (a *app) flagsOver(defaults func() Config, cmd *cobra.Command, prefixes ...string) func() (Config, error) {
 	values := map[string]string{}
 	fs := cmd.Flags()
 	fs.SortFlags = false
@@ -167,7 +172,7 @@ func (a *app) flags(cmd *cobra.Command, prefixes ...string) func() (Config, erro
 		_ = cmd.RegisterFlagCompletionFunc(o.key, cobra.FixedCompletions(o.values, cobra.ShellCompDirectiveNoFileComp))
 	}
 	return func() (Config, error) {
-		g := given{flags: values, environ: a.environ, name: *file}
+		g := given{flags: values, environ: a.environ, name: *file, defaults: defaults}
 		if g.name == "" {
 			g.name = a.getenv("LB_CONFIG")
 		}

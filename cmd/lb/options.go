@@ -37,7 +37,7 @@ type option struct {
 }
 
 // The groups of the table, in the order in which help shows them.
-var groups = []string{"Traffic", "Instances", "Timeouts", "Headers", "Stopping", "Admin", "Consul", "Registration", "Canary", "Logs", "Metrics"}
+var groups = []string{"Traffic", "Instances", "Timeouts", "Headers", "Stopping", "Admin", "Consul", "Registration", "Canary", "Daemon", "Logs", "Metrics"}
 
 // options is the option table: flags, variables, YAML keys, help, lb config
 // and the reference come from here and nowhere else. Fabio's names are used
@@ -309,6 +309,15 @@ var options = []*option{
 	{
 		key: "canary.prefix", group: "Canary", field: func(c *Config) any { return &c.Canary.Prefix },
 		doc: "KV key of the document for all services; PREFIX/<service> is that of one service", unit: "key",
+	},
+	{
+		key: "canary.staleafter", group: "Canary", field: func(c *Config) any { return &c.Canary.StaleAfter },
+		doc: "how long the last known share is kept when its source is lost, where the document has no stale_after",
+	},
+
+	{
+		key: "daemon.listen", group: "Daemon", field: func(c *Config) any { return &c.Daemon.Listen },
+		doc: "where other proxies ask, in the protocol of maxwells-daemon, whether a client goes to the canary: service=web;addr=/run/lb/web.sock;mode=0666, or addr=host:port; several are separated by commas; empty is off", unit: "listener,…",
 	},
 
 	{

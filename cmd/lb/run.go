@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,7 @@ import (
 
 	"serin/admin"
 	"serin/canary"
+	"serin/canary/daemon"
 	"serin/control"
 	"serin/metrics"
 	"serin/proxy"
@@ -44,6 +46,7 @@ type balancer struct {
 	client    *consul.Client
 	watcher   *consul.Watcher
 	canaries  *canary.Controller
+	shares    *shares
 	loop      *control.Loop
 	overrides *overrides
 	ownership *ownership
@@ -61,6 +64,7 @@ type balancer struct {
 	flusher       *metrics.Flusher
 	access        *proxy.AccessLog // nil without log.access.target
 	logFile       *logFile         // nil unless log.access.target is a file
+	daemons       []*daemon.Server // one for each of listeners.asking
 	admin         *admin.Server
 
 	listeners
@@ -81,10 +85,11 @@ func run(ctx context.Context, cfg Config, out io.Writer, log hclog.Logger) error
 	return b.serve(ctx)
 }
 
-// listeners are those of the balancer: of traffic, and of admin.
+// listeners are those of the balancer: of traffic, of admin, and of the daemon.
 type listeners struct {
 	traffic []net.Listener
 	looking net.Listener
+	asking  []net.Listener // in the order of daemon.listen
 }
 
 // listenTraffic opens the listeners of traffic, unless they are open.
@@ -114,7 +119,7 @@ func (l *listeners) listenAdmin(addr string) (err error) {
 }
 
 func (l *listeners) close() {
-	for _, ln := range append(l.traffic, l.looking) {
+	for _, ln := range slices.Concat(l.traffic, l.asking, []net.Listener{l.looking}) {
 		if ln != nil {
 			ln.Close()
 		}
@@ -145,6 +150,9 @@ func assembleOn(open listeners, cfg Config, out io.Writer, log hclog.Logger) (_ 
 	if b.client, err = cfg.Registry.Consul.client(log.Named("consul")); err != nil {
 		return nil, err
 	}
+	if err := b.listenDaemon(cfg.Daemon); err != nil {
+		return nil, err
+	}
 	reg := prometheus.NewRegistry()
 	b.counted = control.NewMetrics(reg)
 	if err := b.follow(reg); err != nil {
@@ -158,6 +166,7 @@ func assembleOn(open listeners, cfg Config, out io.Writer, log hclog.Logger) (_ 
 		return nil, fail(exitUsage, err, "")
 	}
 	b.flusher = metrics.NewFlusher(reg, sinks, cfg.Metrics.Interval, log.Named("metrics"))
+	b.answering(reg)
 	b.restore()
 	b.admin = b.adminServer(reg)
 	return b, nil
@@ -181,12 +190,15 @@ func (b *balancer) follow(reg prometheus.Registerer) error {
 		Log:     b.log.Named("control"),
 		Metrics: b.counted,
 	}
+	b.shares = newShares(b.cfg.Daemon, b.loop.Table)
 	b.canaries = &canary.Controller{
 		Source:  kvSource(b.client, b.cfg.Canary.Prefix),
 		Open:    b.openConfigServer,
 		Publish: b.split,
 		Log:     b.log.Named("canary"),
 		Metrics: canary.NewMetrics(reg),
+
+		StaleAfter: b.cfg.Canary.StaleAfter,
 	}
 	b.overrides = newOverrides(b.client, c.KVPath, b.loop.SetOverrides, b.log.Named("overrides"))
 	b.keys = append(b.keys, b.overrides.followers...)
@@ -330,6 +342,9 @@ func (b *balancer) serve(ctx context.Context) error {
 	g.Go(func() error { return b.auth.Run(plane) })
 	g.Go(func() error { return b.flusher.Run(plane) })
 	g.Go(func() error { return b.ownership.Run(plane) })
+	for i, s := range b.daemons {
+		g.Go(func() error { return s.Run(plane, b.asking[i]) })
+	}
 	if b.access != nil {
 		g.Go(func() error { return b.access.Run(plane) })
 	}
@@ -340,6 +355,9 @@ func (b *balancer) serve(ctx context.Context) error {
 	registered := b.register(ctx, g, plane)
 	for _, ln := range b.traffic {
 		b.log.Info("serving", "addr", ln.Addr().String(), "admin", b.looking.Addr().String(), "consul", b.client.Addr(), "version", buildVersion().Version)
+	}
+	for i, s := range b.daemons {
+		b.log.Info("answering other proxies", "service", s.Service, "addr", b.asking[i].Addr().String(), "admin", b.looking.Addr().String(), "consul", b.client.Addr())
 	}
 
 	select {
@@ -387,6 +405,7 @@ func (b *balancer) snapshot(s *registry.Snapshot) {
 // split takes in what the documents say.
 func (b *balancer) split(splits route.Splits, followed []string) {
 	b.watcher.Follow(followed)
+	b.shares.splits.Store(&splits)
 	b.loop.SetSplits(splits)
 	b.saveDocuments()
 }
