@@ -18,6 +18,14 @@ const (
 	EventInvalid  = "invalid"  // a document was refused
 )
 
+// Kinds lists the kinds of Event, for those who choose among them.
+func Kinds() []string {
+	return []string{
+		EventStart, EventStep, EventPause, EventResume,
+		EventPromote, EventRollback, EventDocument, EventInvalid,
+	}
+}
+
 // Event is a change of a rollout: an entry of the audit ring, a line in the log,
 // a count in the metrics, and what webhooks are told.
 type Event struct {

@@ -59,15 +59,13 @@ func (l Line) through(ratio float64, now time.Time) Line {
 	if l.To != l.From {
 		part = share((ratio - l.From) / (l.To - l.From))
 	}
-	seconds := part * length.Seconds()
-	if l.To > l.From {
-		seconds = math.Ceil(seconds - 1e-6) // no second earlier: the share would fall
-	} else {
-		seconds = math.Floor(seconds + 1e-6)
-	}
+	seconds := math.Floor(part * length.Seconds())
 	elapsed := min(length, time.Duration(min(seconds, length.Seconds())*float64(time.Second)))
 	l.Start = later(now, -elapsed)
 	l.End = later(l.Start, length)
+	if l.To > l.From && l.at(now) < ratio-1e-12 { // the next second, so that the share does not fall
+		l.Start, l.End = later(l.Start, -time.Second), later(l.End, -time.Second)
+	}
 	return l
 }
 
