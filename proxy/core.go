@@ -40,6 +40,9 @@ type Core struct {
 	// Observe is told every request's Outcome once. It must not block, nor
 	// keep the Outcome. May be nil.
 	Observe func(*Outcome)
+	// Mirrored is told once what became of each shadow request; see Mirror of
+	// route.Split. It must not block. May be nil.
+	Mirrored func(service string, r MirrorResult)
 	// Now and Rand are time.Now and rand.Uint64, or a test's.
 	Now  func() time.Time
 	Rand func() uint64
@@ -128,7 +131,7 @@ func unlimited(n int) int {
 // decision when the request has ended.
 func (c *Core) Decide(r Request) Decision {
 	now := c.Now()
-	d := Decide(c.Table(), c.Settings, c.Upstreams, (*gate)(c), r, Draw{Part: c.Rand(), Arm: c.Rand(), Instance: c.Rand(), Now: now})
+	d := Decide(c.Table(), c.Settings, c.Upstreams, (*gate)(c), r, Draw{Part: c.Rand(), Arm: c.Rand(), Instance: c.Rand(), Mirror: c.Rand(), Now: now})
 	switch {
 	case d.Target != nil:
 		c.Budget.Request(d.Part.Service, now)

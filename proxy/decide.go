@@ -27,11 +27,11 @@ type Request interface {
 }
 
 // Draw is all the randomness of one request, so that a decision is a pure
-// function: three independent uniform numbers, and the hour that a minted id
-// is derived from.
+// function: independent uniform numbers, and the hour that a minted id is
+// derived from.
 type Draw struct {
-	Part, Arm, Instance uint64
-	Now                 time.Time
+	Part, Arm, Instance, Mirror uint64
+	Now                         time.Time
 }
 
 // Live is what a decision needs to know of the instances' state; Upstreams is
@@ -84,6 +84,9 @@ type Decision struct {
 	Randomised bool
 	Target     *route.Target
 	Panic      bool // ejections (or Consul's critical) were ignored
+	// Mirror is the canary that gets a copy of the request, as Split.Mirror says;
+	// nil for none.
+	Mirror *route.Target
 
 	Key       uint64 // sticky position
 	HasKey    bool
@@ -196,6 +199,7 @@ func (d *Decision) decide(rt *route.Route, s Settings, live Live, gate Gate, r R
 		if o.Retries >= 0 {
 			d.Attempts = o.Retries + 1
 		}
+		d.mirror(live, r.Method(), draw.Mirror)
 	}
 }
 

@@ -296,7 +296,7 @@ func BenchmarkDecide(b *testing.B) {
 		u := NewUpstreams(UpstreamsConfig{})
 		u.Swap(tab)
 		var q Request = req(r)
-		d := Draw{1 << 61, 1 << 62, 3 << 60, newClock().t}
+		d := Draw{1 << 61, 1 << 62, 3 << 60, 1 << 63, newClock().t}
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

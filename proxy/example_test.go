@@ -32,7 +32,7 @@ func ExampleCore() {
 		{Service: "web", ID: "web-2", Addr: "10.0.0.2:80", Tags: []string{"urlprefix-/", "canary"}, Health: registry.Passing, Ready: true},
 	}}
 	table := new(route.Builder).Build(route.Inputs{Snapshot: registry.New(web), Splits: route.Splits{Default: &route.Split{Explicit: true, Ratio: 0.5}}})
-	draws := []uint64{0, 0, 0, 0, 1 << 63, 0} // part, arm and instance of two requests
+	draws := []uint64{0, 0, 0, 0, 0, 1 << 63, 0, 0} // part, arm, instance and copy of two requests
 	core := &proxy.Core{
 		Table:     func() *route.Table { return table },
 		Upstreams: proxy.NewUpstreams(proxy.UpstreamsConfig{}),

@@ -39,7 +39,7 @@ func (in *ExplainInput) Use(c *Core) {
 // that of two arms it meets the larger. now is what ids are minted from.
 func Middle(now time.Time) Draw {
 	const middle = 1 << 63
-	return Draw{Part: middle, Arm: middle, Instance: middle, Now: now}
+	return Draw{Part: middle, Arm: middle, Instance: middle, Mirror: middle, Now: now}
 }
 
 // Explanation says what becomes of a request, and why.

@@ -64,7 +64,7 @@ func (h *Headers) isOurs(folded []byte) bool {
 	case "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-port", "x-forwarded-host",
 		"x-forwarded-prefix", "x-forwarded-server", "x-forwarded-uri", "x-forwarded-method", "x-forwarded-scheme",
 		"x-forwarded-ssl", "x-forwarded-by", "x-forwarded-client-cert", "x-real-ip", "x-client-ip", "client-ip",
-		"x-cluster-client-ip", "true-client-ip", "cf-connecting-ip", "fastly-client-ip",
+		"x-cluster-client-ip", "true-client-ip", "cf-connecting-ip", "fastly-client-ip", "x-lb-shadow",
 		"proxy": // read by CGI programs as their own proxy setting (httpoxy, CVE-2016-5385)
 		return true
 	}
@@ -102,7 +102,7 @@ func (c *Core) ForwardHeaders(h Header, f Forwarding) {
 	if c.trusts(f.Remote.Addr()) {
 		came = earlier{
 			forwarded: h["Forwarded"], xff: h["X-Forwarded-For"], proto: first(h, "X-Forwarded-Proto"), port: first(h, "X-Forwarded-Port"),
-			host: first(h, "X-Forwarded-Host"), prefix: first(h, "X-Forwarded-Prefix"),
+			host: first(h, "X-Forwarded-Host"), prefix: first(h, "X-Forwarded-Prefix"), shadow: first(h, ShadowHeader),
 		}
 	}
 	trailers := hasToken(h["Te"], "trailers")
@@ -128,12 +128,12 @@ func (c *Core) ForwardHeaders(h Header, f Forwarding) {
 
 // earlier is what a trusted peer says of the way before it.
 type earlier struct {
-	forwarded, xff            []string
-	proto, port, host, prefix string
+	forwarded, xff                    []string
+	proto, port, host, prefix, shadow string
 }
 
 func (c *Core) addForwarding(h Header, came earlier, f Forwarding) {
-	values := make([]string, 0, 11) // of all headers, in one piece
+	values := make([]string, 0, 12) // of all headers, in one piece
 	add := func(name, value string) {
 		values = append(values, value)
 		h[name] = values[len(values)-1 : len(values) : len(values)]
@@ -160,6 +160,9 @@ func (c *Core) addForwarding(h Header, came earlier, f Forwarding) {
 	add("X-Forwarded-Host", cmp.Or(came.host, f.Host))
 	if prefix := came.prefix + f.Prefix; prefix != "" {
 		add("X-Forwarded-Prefix", prefix)
+	}
+	if came.shadow != "" {
+		add(ShadowHeader, came.shadow)
 	}
 	add("X-Real-Ip", client)
 	add("Forwarded", forwarded(came.forwarded, f, proto))

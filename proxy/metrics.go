@@ -20,6 +20,7 @@ type Metrics struct {
 	received *prometheus.CounterVec   // service
 	sent     *prometheus.CounterVec   // service
 	answers  *prometheus.CounterVec   // reason, code
+	mirrored *prometheus.CounterVec   // service, result
 	vectors  []interface{ DeletePartialMatch(prometheus.Labels) int }
 	services readMostly[*serviceMetrics]
 	answered [len(reasonNames) + 2][len(codeClasses)]atomic.Pointer[prometheus.Counter] // of answers: those that were seen
@@ -58,6 +59,7 @@ func NewMetrics(r prometheus.Registerer, u *Upstreams, d *Drain, l *AccessLog) *
 		received: counter("lb_received_bytes_total", "Bytes of requests' bodies, and of what clients sent after an upgrade.", "service"),
 		sent:     counter("lb_sent_bytes_total", "Bytes of responses' bodies, as the client got them, and of what followed an upgrade.", "service"),
 		answers:  counter("lb_answers_total", "Requests that the balancer answered itself.", "reason", "code"),
+		mirrored: counter("lb_mirror_requests_total", "Shadow requests: what became of them (ok, error, timeout), or why they were not sent (saturated, body).", "service", "result"),
 		ejected:  counter("lb_ejections_total", "Instances taken out for what was seen of them.", "service", "class"),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "lb_request_duration_seconds", Help: "Time from a request's head to the end of its response.",
@@ -65,8 +67,8 @@ func NewMetrics(r prometheus.Registerer, u *Upstreams, d *Drain, l *AccessLog) *
 			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100,
 		}, []string{"service", "arm"}),
 	}
-	m.vectors = []interface{ DeletePartialMatch(prometheus.Labels) int }{m.requests, m.duration, m.failures, m.retries, m.panics, m.ejected, m.received, m.sent}
-	r.MustRegister(m.requests, m.duration, m.failures, m.retries, m.panics, m.ejected, m.received, m.sent, m.answers)
+	m.vectors = []interface{ DeletePartialMatch(prometheus.Labels) int }{m.requests, m.duration, m.failures, m.retries, m.panics, m.ejected, m.received, m.sent, m.mirrored}
+	r.MustRegister(m.requests, m.duration, m.failures, m.retries, m.panics, m.ejected, m.received, m.sent, m.answers, m.mirrored)
 	if d != nil {
 		for k := range kindNames {
 			r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -129,6 +131,11 @@ func (m *Metrics) Observe(o *Outcome) {
 // Ejected counts an ejection; see UpstreamsConfig.Ejected.
 func (m *Metrics) Ejected(service string, because Class) {
 	m.ejected.WithLabelValues(service, because.String()).Inc()
+}
+
+// Mirrored counts a shadow request; see Core.Mirrored.
+func (m *Metrics) Mirrored(service string, r MirrorResult) {
+	m.mirrored.WithLabelValues(service, r.String()).Inc()
 }
 
 // Forget deletes the series of a service that left.

@@ -251,6 +251,7 @@ func (b *balancer) dataPlane(reg prometheus.Registerer, out io.Writer) error {
 		Drain:      drain,
 		LogHeaders: b.access.Headers(),
 		Observe:    b.observe,
+		Mirrored:   b.metrics.Mirrored,
 		Now:        time.Now,
 		Rand:       mathrand.Uint64,
 	}

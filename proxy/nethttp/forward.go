@@ -18,6 +18,7 @@ import (
 // is allowed, and relays the response.
 func (x *exchange) forward() {
 	x.prepare()
+	x.mirror()
 	for {
 		x.out.Attempts++
 		x.out.Target = x.d.Target

@@ -40,6 +40,7 @@ type exchange struct {
 	replyBuf []byte // of heads, in turn: the request's, the response's
 	source   source
 	squeeze  *squeeze      // compresses the response; nil where it is not
+	shadow   *shadow       // copy of the request that waits for its body; nil for none
 	clientAt deadline      // of an HTTP/2 stream's writes; it ends a stream that waits for the instance too,
 	patience time.Duration // so it has to be longer than that wait may be
 
@@ -126,6 +127,7 @@ func (x *exchange) end() {
 	}
 	s, o := x.s, &x.out
 	x.settle(o.Class)
+	x.shadow.drop()
 	x.d.Leave()
 	x.c.Release()
 	o.Duration = s.Core.Now().Sub(o.Start)

@@ -61,6 +61,7 @@ type Server struct {
 	guard    guard.Options
 	drain    *proxy.Drain
 	pool     *pool
+	mirrors  *mirrors
 	http     *http.Server
 	ctx      context.Context // of every request; ended by Close
 	cut      context.CancelCauseFunc
@@ -89,6 +90,7 @@ func (s *Server) setup() {
 	}
 	s.pool = newPool(s.timeouts, s.limits.IdlePerTarget, s.UpstreamTLS)
 	s.pool.checkResolved = s.CheckResolved
+	s.mirrors = newMirrors(s)
 	s.ctx, s.cut = context.WithCancelCause(context.Background())
 	if s.MaxConns > 0 {
 		s.slots = make(chan struct{}, s.MaxConns)
@@ -130,6 +132,7 @@ func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
 	defer stop()
 	var wg sync.WaitGroup
 	wg.Go(func() { s.pool.run(s.ctx) })
+	wg.Go(func() { s.mirrors.pool.run(s.ctx) })
 	for _, ln := range listeners {
 		l := s.listen(ln)
 		s.mu.Lock()
@@ -145,6 +148,7 @@ func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
 	<-s.ctx.Done()
 	wg.Wait()
 	s.handlers.Wait()
+	s.mirrors.close()
 	return nil
 }
 
@@ -170,8 +174,8 @@ func (s *Server) StopAccepting(ctx context.Context) {
 }
 
 // Drain waits until every exchange has ended (requests, event streams,
-// WebSockets), and then closes idle connections, last of all: what a client
-// sends on one while it is being closed is lost. It returns ctx's error if
+// WebSockets; not shadow requests), and then closes idle connections, last of
+// all: what a client sends on one while it is being closed is lost. It returns ctx's error if
 // something is still open when ctx ends. Call StopAccepting before.
 func (s *Server) Drain(ctx context.Context) error {
 	s.once.Do(s.setup)
@@ -221,7 +225,7 @@ func (s *Server) closeIdle() int {
 
 // Close ends everything now: what has not begun to be answered is answered
 // 503, WebSocket clients get a close frame 1001, all other responses are cut
-// visibly. It returns how many exchanges it had to cut, and ends Run.
+// visibly, and shadow requests are given up. It returns how many exchanges it had to cut, and ends Run.
 func (s *Server) Close() (cut int) {
 	s.once.Do(s.setup)
 	s.mu.Lock()
@@ -251,6 +255,7 @@ func (s *Server) Close() (cut int) {
 func (s *Server) Forget(addr string) {
 	s.once.Do(s.setup)
 	s.pool.forget(addr)
+	s.mirrors.pool.forget(addr)
 }
 
 // enter takes a slot for a connection, if need be after a wait; it reports

@@ -169,6 +169,7 @@ func (b *request) copy(l *link) error {
 		} else if err != nil {
 			return err
 		}
+		b.x.shadow.add((*buf)[room:room+n], end)
 		if b.sendErr == nil {
 			if p := b.frame(*buf, room, n, end); len(p) > 0 {
 				_, b.sendErr = l.send(p, b.x.s.timeouts.BodyIdle)

@@ -1,0 +1,55 @@
+package proxy
+
+import (
+	"slices"
+
+	"serin/route"
+)
+
+// MirrorResult is what became of one shadow request, or why it was not sent.
+type MirrorResult uint8
+
+const (
+	MirrorOK        MirrorResult = iota // the instance answered, whole, below 500
+	MirrorError                         // it answered 5xx, or not whole, or there was no connection to it
+	MirrorTimeout                       // its time was over
+	MirrorSaturated                     // not sent: as many were under way as may be
+	MirrorBody                          // not sent: the request's body was too long, or never came whole
+)
+
+var mirrorResults = [...]string{"ok", "error", "timeout", "saturated", "body"}
+
+// String returns the label used in metrics.
+func (r MirrorResult) String() string { return mirrorResults[r] }
+
+// ShadowHeader is what shadow requests have, with the value 1. Clients cannot
+// send it; from a trusted peer it is passed on.
+const ShadowHeader = "X-Lb-Shadow"
+
+// safeMethods are those that are mirrored where the split names none.
+var safeMethods = [...]string{"GET", "HEAD", "OPTIONS"}
+
+// mirror sets d.Mirror, if the request is to be copied: one that goes to the
+// stable arm, and whose copy a canary would have let in as well. The choice
+// among the canaries is a draw, so that it takes no turn from what is served.
+func (d *Decision) mirror(live Live, method string, draw uint64) {
+	m := d.Split.Mirror
+	if m == nil || d.Arm != route.Stable || d.critical || !(fraction(draw) < m.Ratio) {
+		return
+	}
+	if methods := m.Methods; len(methods) > 0 && !slices.Contains(methods, method) || len(methods) == 0 && !slices.Contains(safeMethods[:], method) {
+		return
+	}
+	t := d.Part.Arms[route.Canary].Pick(route.Pick{Balance: route.RandomBalance, Draw: again(draw), Live: live})
+	if t != nil && t.Addr != d.Target.Addr && admitsAlike(d.Target.Options, t.Options) {
+		d.Mirror = t
+	}
+}
+
+// again makes another uniform number of one (the finaliser of splitmix64).
+func again(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
