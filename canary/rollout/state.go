@@ -64,6 +64,9 @@ type State struct {
 	// Invalid is why a newer text of the document is refused, "" when it is not.
 	Invalid string `json:"invalid,omitempty"`
 
+	// Fleet is what the balancers keep here for each other; nil: nothing.
+	Fleet *Shared `json:"fleet,omitempty"`
+
 	By string    `json:"by"` // balancer that wrote it, which Next leaves to the caller
 	At time.Time `json:"at"` // when
 

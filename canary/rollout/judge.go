@@ -1,0 +1,88 @@
+package rollout
+
+import (
+	"slices"
+	"time"
+
+	"serin/canary/evidence"
+)
+
+// watching is what this balancer sees of one rollout.
+type watching struct {
+	rec    *evidence.Recorder
+	id     string // of the rollout
+	judged string
+	life   int
+	moves  uint64
+
+	bad     [2][2]uint64 // failures and slow requests when it was judged last
+	at      time.Time
+	n       int
+	finding evidence.Finding
+}
+
+// record gives every plan with an analysis its Recorder, and takes away those of
+// plans that are gone.
+func (r *run) record() {
+	changed := false
+	for service := range r.watching {
+		if p := r.plans[service]; p == nil || p.Analysis == nil {
+			delete(r.watching, service)
+			changed = true
+		}
+	}
+	for service, p := range r.plans {
+		if p.Analysis == nil {
+			continue
+		}
+		judged := judgedBy(p.Analysis)
+		s := r.state(service).State
+		w := r.watching[service]
+		switch {
+		case w == nil || w.id != p.ID || w.judged != judged:
+			w = &watching{rec: evidence.NewRecorder(p.Analysis.Config), id: p.ID, judged: judged}
+			if s.ID == p.ID {
+				w.moves = s.Moves
+			}
+		case slices.Contains(s.shared(p).Gone, life(Node{Self: r.f.Self, Life: w.life})):
+			// The others keep what we had seen: what comes now is another's.
+			w = &watching{rec: evidence.NewRecorder(p.Analysis.Config), id: p.ID, judged: judged, life: w.life + 1, moves: w.moves}
+		default:
+			if s.ID == p.ID && s.Moves != w.moves {
+				w.rec.Step()
+				w.moves = s.Moves
+			}
+			continue
+		}
+		r.watching[service], changed = w, true
+	}
+	if !changed && r.f.recorders.Load() != nil {
+		return
+	}
+	all := make(map[string]*evidence.Recorder, len(r.watching))
+	for service, w := range r.watching {
+		all[service] = w.rec
+	}
+	r.f.recorders.Store(&all)
+	r.dirty = true
+}
+
+// judge looks at what this balancer has seen by itself: at once after a failure,
+// and every second.
+func (r *run) judge(now time.Time) {
+	for service, w := range r.watching {
+		p := r.plans[service]
+		h := r.state(service)
+		n := r.balancers(p, h.State)
+		t := w.rec.Tally()
+		bad := [2][2]uint64{t.Failures, t.Slow}
+		if bad == w.bad && n == w.n && now.Sub(w.at) < time.Second {
+			continue
+		}
+		w.bad, w.at, w.n = bad, now, n
+		w.finding = p.Analysis.Alone(t, n)
+		if w.finding.Verdict == evidence.Worse {
+			r.object(p, h, w.finding, now)
+		}
+	}
+}

@@ -1,0 +1,155 @@
+package rollout
+
+import (
+	"fmt"
+	"time"
+
+	"serin/canary/evidence"
+)
+
+// Status is what is known of one rollout.
+type Status struct {
+	Service string           `json:"service"`
+	State   State            `json:"state"`
+	Leader  string           `json:"leader,omitempty"` // balancer that takes the steps; "" when none does
+	Leads   bool             `json:"leads"`            // this one does
+	Held    string           `json:"held,omitempty"`   // why no step is taken
+	Local   evidence.Finding `json:"local"`            // what this balancer has seen by itself
+	Pooled  evidence.Finding `json:"pooled"`           // what all have, as far as they have published it
+	Nodes   []NodeStatus     `json:"nodes"`
+}
+
+// NodeStatus is one balancer as the others see it.
+type NodeStatus struct {
+	Node
+	Behind bool `json:"behind"` // it has neither applied nor refused the newest document
+}
+
+// view is what the methods of a Fleet show: what was known at the end of a turn.
+// It is never written again.
+type view struct {
+	self    Self
+	world   *world
+	lost    error
+	plans   map[string]*Plan
+	applied map[string]Applied
+	states  map[string]State // as told
+	vetoes  map[string]bool
+	local   map[string]evidence.Finding
+	pooled  map[string]evidence.Finding
+	own     map[string]Node
+	leads   bool
+}
+
+// show makes the view anew when something changed, and every second.
+func (r *run) show(now time.Time) {
+	if leads := r.leads(now); !r.dirty && now.Sub(r.seen) < time.Second && leads == r.led {
+		return
+	}
+	r.dirty, r.seen, r.led = false, now, r.leads(now)
+	v := view{
+		self: r.f.Self, world: r.world, lost: r.lost, plans: r.plans, applied: r.applied, states: r.told, leads: r.led,
+		vetoes: map[string]bool{}, local: map[string]evidence.Finding{}, pooled: map[string]evidence.Finding{}, own: map[string]Node{},
+	}
+	for service := range r.vetoes {
+		v.vetoes[service] = true
+	}
+	for service, w := range r.watching {
+		p := r.plans[service]
+		v.local[service] = finite(w.finding)
+		v.pooled[service] = finite(r.pool(p, r.state(service).State))
+	}
+	for service := range r.applied {
+		v.own[service] = r.own(service, now)
+	}
+	r.f.mu.Lock()
+	r.f.view = v
+	r.f.mu.Unlock()
+	r.f.Metrics.show(v)
+}
+
+func (f *Fleet) look() view {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.view
+}
+
+// Status returns what is known of a service's rollout; false when nothing is.
+func (f *Fleet) Status(service string) (Status, bool) {
+	v := f.look()
+	state, known := v.states[service]
+	if !known && v.plans[service] == nil {
+		return Status{}, false
+	}
+	s := Status{
+		Service: service, State: state, Leads: v.leads,
+		Local: v.local[service], Pooled: v.pooled[service], Nodes: v.balancers(service),
+	}
+	if v.world != nil && v.world.lock.session != "" {
+		s.Leader = v.world.lock.ID
+	}
+	if v.leads {
+		s.Leader = v.self.ID
+	}
+	s.Held = v.held(service, s)
+	return s, true
+}
+
+// held is why no step of a rollout is taken, "" when they are.
+func (v view) held(service string, s Status) string {
+	p := v.plans[service]
+	switch {
+	case p == nil:
+		return ""
+	case v.vetoes[service]:
+		return "this balancer has stopped it, and the others do not know yet"
+	case v.lost != nil:
+		return fmt.Sprintf("the shared states cannot be read: %v", v.lost)
+	case v.world == nil:
+		return "the shared states were not read yet"
+	case Held(p, s.State) != "":
+		return Held(p, s.State)
+	case s.Leader == "" && v.world.lock.session != "":
+		return "somebody who is no balancer holds the leader's lock"
+	case s.Leader == "":
+		return "no balancer leads"
+	}
+	return ""
+}
+
+// Balancers returns the balancers that publish, in order of their IDs, with
+// what they have applied of a service ("*" for the common document).
+func (f *Fleet) Balancers(service string) []NodeStatus { return f.look().balancers(service) }
+
+func (v view) balancers(service string) []NodeStatus {
+	nodes := map[string]Node{v.self.ID: {Self: v.self}}
+	if v.self.ID == "" { // Run has not begun
+		return nil
+	}
+	if v.world != nil {
+		for _, of := range []string{"", service} {
+			for id, n := range v.world.nodes[of] {
+				nodes[id] = n
+			}
+		}
+	}
+	if n, ok := v.own[service]; ok {
+		nodes[v.self.ID] = n
+	}
+	var newest Node
+	for _, id := range services(nodes) {
+		if n := nodes[id]; n.heard() > newest.heard() {
+			newest = n
+		}
+	}
+	out := make([]NodeStatus, 0, len(nodes))
+	for _, id := range services(nodes) {
+		n := nodes[id]
+		behind := n.heard() < newest.heard() && (n.Hash == "" || n.Hash != newest.Hash || newest.Rejected != 0)
+		out = append(out, NodeStatus{n, behind})
+	}
+	return out
+}
+
+// heard is the index of the newest document that a balancer has read.
+func (n Node) heard() uint64 { return max(n.Index, n.Rejected) }
