@@ -148,9 +148,9 @@ type Sticky struct {
 	// By lists where the client's key is looked for, the first one present
 	// wins: "cookie:NAME", "header:NAME", "ip" (IPv6 by its /64), or "cookie",
 	// the balancer's own, which is set where the client has none.
-	By       []string
-	Cookie   *Cookie // the balancer's own; absent: its defaults
-	Instance route.InstanceSticky
+	By       []string             `json:"by"`
+	Cookie   *Cookie              `json:"cookie"`   // the balancer's own; absent: its defaults
+	Instance route.InstanceSticky `json:"instance"` // keep the client on its instance, or on its Consul node, in both arms
 }
 
 // Cookie describes the balancer's own cookie. Zero fields mean the defaults.
