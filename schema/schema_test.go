@@ -115,6 +115,30 @@ func TestSchemaAcceptsWhatParseAccepts(t *testing.T) {
 	}
 }
 
+// The documents that people copy are valid, for both.
+func TestExamples(t *testing.T) {
+	s := compiled(t)
+	files, _ := filepath.Glob("../examples/canary/*.json")
+	if len(files) < 8 {
+		t.Fatalf("only %d examples", len(files))
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := canary.Parse(file, text); err != nil {
+			t.Error(err)
+		}
+		if err := validate(s, string(text)); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+		if !strings.Contains(string(text), `"$schema": "../../schema/canary.json"`) {
+			t.Errorf("%s does not name its schema", file)
+		}
+	}
+}
+
 // beyond are the mistakes that no schema can tell, by Parse's words for them.
 // docs/CANARY.md has the same list.
 var beyond = []string{
