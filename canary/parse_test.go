@@ -125,7 +125,7 @@ func FuzzParse(f *testing.F) {
 		if !reflect.DeepEqual(d, again) {
 			t.Fatalf("Parse(%q): its JSON form %s means something else", value, once)
 		}
-		if p := d.Plan("web", "k", 1, "h"); p != nil && (p.Control == "" || p.Ratio != d.wanted() || len(p.Steps) != len(d.Steps)) {
+		if p := d.Plan("web", "k", 1, "h"); p != nil && (string(p.Control) != d.Control || p.Ratio != d.wanted() || len(p.Steps) != len(d.Steps)) {
 			t.Fatalf("Parse(%q): plan %+v", value, p)
 		}
 		for _, e := range d.Environments {

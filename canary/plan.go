@@ -21,7 +21,7 @@ const (
 )
 
 // Plan returns the part of the document that moves its share, with all defaults
-// filled in. It is nil when the document is no rollout: without steps, ramp,
+// filled in but for control, whose absence is not the word "run". It is nil when the document is no rollout: without steps, ramp,
 // analysis, control and id what it says holds, and no state is asked. service ""
 // is the document of all services without one of their own, "*" in the plan.
 // Plan is pure, and the result shares nothing that is written again.
@@ -33,7 +33,7 @@ func (d *Document) Plan(service, key string, index uint64, hash string) *rollout
 		Service: cmp.Or(service, "*"), ID: d.ID, Key: key, Index: index, Hash: hash,
 		Ratio:    or(d.Ratio, 0),
 		Ramp:     d.Ramp.plan(),
-		Control:  rollout.Control(cmp.Or(d.Control, string(rollout.Run))),
+		Control:  rollout.Control(d.Control),
 		Analysis: d.Analysis.plan(d.byKey()),
 	}
 	for _, s := range d.Steps {

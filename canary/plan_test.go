@@ -20,9 +20,6 @@ func TestPlan(t *testing.T) {
 		}
 		if want != nil {
 			want.Service, want.Key, want.Index, want.Hash = "web", "lb/canary/web", 7, "h"
-			if want.Control == "" {
-				want.Control = rollout.Run
-			}
 		}
 		if diff := cmp.Diff(want, d.Plan("web", "lb/canary/web", 7, "h")); diff != "" {
 			t.Errorf("plan of %s (-want +got)\n%s", doc, diff)
@@ -47,7 +44,7 @@ func TestPlan(t *testing.T) {
 	f(`{"environments": [{"name": "a", "when": {"node": "n"}, "ratio": 1}]}`, nil)
 
 	f(`{"id": "2"}`, &rollout.Plan{ID: "2"})
-	f(`{"control": "run", "ratio": 0.1}`, &rollout.Plan{Ratio: 0.1})
+	f(`{"control": "run", "ratio": 0.1}`, &rollout.Plan{Ratio: 0.1, Control: rollout.Run})
 	f(`{"control": "abort", "ratio": 0.1}`, &rollout.Plan{Ratio: 0.1, Control: rollout.Abort})
 	f(`{"ratio": 0.1, "analysis": true}`, &rollout.Plan{Ratio: 0.1, Analysis: usual()})
 	f(`{"ratio": 0.1, "analysis": {}, "sticky": true}`, &rollout.Plan{Ratio: 0.1, Analysis: sticky})
