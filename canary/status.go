@@ -95,6 +95,8 @@ type view struct {
 	documents map[string]Raw
 	inForce   map[string]*version // nil: none was ever valid
 	told      told
+	// environments has the one that this balancer is in, by service.
+	environments map[string]string
 }
 
 func (c *Controller) show(v view) {
@@ -163,7 +165,7 @@ func (c *Controller) Problems() (out []string) {
 
 // look takes the picture of the present state.
 func (r *run) look(splits route.Splits) view {
-	v := view{splits: splits, documents: map[string]Raw{}, inForce: map[string]*version{}, told: r.told}
+	v := view{splits: splits, documents: map[string]Raw{}, inForce: map[string]*version{}, environments: map[string]string{}, told: r.told}
 	v.status.Services = []ServiceStatus{}
 	if r.main != nil {
 		v.status.Answered = r.main.answered
@@ -178,7 +180,7 @@ func (r *run) look(splits route.Splits) view {
 		if e.inForce != nil && !e.inForce.deleted {
 			v.documents[service] = e.inForce.raw
 		}
-		v.inForce[service] = e.inForce
+		v.inForce[service], v.environments[service] = e.inForce, e.made.environment
 		if common := r.entries[""]; e.inForce == nil && e.inherits && common != nil {
 			v.inForce[service] = common.inForce
 		}

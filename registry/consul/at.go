@@ -39,12 +39,27 @@ func NewWithOptions(o Options) (*Client, error) {
 func NewAt(addr string) (*Client, error) { return NewWithOptions(Options{Addr: addr}) }
 
 // NewAnonymous returns a Client of the agent at addr ("host:port", plain HTTP)
-// that sends no credentials, whatever the environment holds: for agents that
-// are not the program's own.
+// that sends no credentials, whatever the environment holds, and connects to no
+// link-local address: for agents that are not the program's own.
 func NewAnonymous(addr string) (*Client, error) {
 	t := newTransport()
 	t.MaxConnsPerHost, t.MaxIdleConnsPerHost = maxConns, maxConns
+	t.DialContext = (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second, Control: notLinkLocal}).DialContext
 	return NewWithConfig(&api.Config{Address: addr, Scheme: "http", HttpClient: &http.Client{Transport: withoutCredentials{t}}})
+}
+
+// notLinkLocal refuses addresses that no agent of others has, but the metadata
+// service of a cloud does (169.254.0.0/16, fe80::/10), whatever name they stand
+// behind.
+func notLinkLocal(_, address string, _ syscall.RawConn) error {
+	addr, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return err
+	}
+	if addr.Addr().Unmap().IsLinkLocalUnicast() {
+		return fmt.Errorf("address %s is link-local: it cannot be a Consul agent of others", addr)
+	}
+	return nil
 }
 
 // withoutCredentials removes what would tell another who we are.
