@@ -179,12 +179,15 @@ func (r *run) position(service string, v *version, doc *Document, now time.Time)
 // the state of the whole rollout tells whether that may, not how far it is. A
 // pause stops a ramp where it was when the pause began.
 func apart(p *rollout.Plan, s rollout.State, now time.Time) rollout.Position {
+	if p.Control == rollout.Pause {
+		p = new(*p)
+		p.Control = rollout.Run
+	}
 	if s.ID == p.ID && s.Phase == rollout.Paused {
+		s.Phase = rollout.Running
 		if s.Since.Before(now) {
 			now = s.Since
 		}
-		p = new(*p)
-		p.Control, s.Phase = rollout.Run, rollout.Running
 	}
 	return rollout.At(p, s, now)
 }

@@ -46,6 +46,7 @@ type balancer struct {
 	client    *consul.Client
 	watcher   *consul.Watcher
 	canaries  *canary.Controller
+	names     *names // of environments
 	shares    *shares
 	loop      *control.Loop
 	overrides *overrides
@@ -200,6 +201,8 @@ func (b *balancer) follow(reg prometheus.Registerer) error {
 
 		StaleAfter: b.cfg.Canary.StaleAfter,
 	}
+	b.names = newNames(b.canaries.SetAddresses, b.log.Named("names"))
+	b.canaries.Names = b.names.want
 	b.overrides = newOverrides(b.client, c.KVPath, b.loop.SetOverrides, b.log.Named("overrides"))
 	b.keys = append(b.keys, b.overrides.followers...)
 	if key := c.NoRouteHTMLPath; key != "" {
@@ -332,6 +335,7 @@ func (b *balancer) serve(ctx context.Context) error {
 	g, plane := errgroup.WithContext(plane)
 	g.Go(func() error { return b.build(plane) })
 	g.Go(func() error { return b.canaries.Run(plane) })
+	g.Go(func() error { return b.names.Run(plane) })
 	for _, f := range b.keys {
 		g.Go(func() error { return f.Run(plane) })
 	}
@@ -400,6 +404,7 @@ func (b *balancer) build(ctx context.Context) error {
 func (b *balancer) snapshot(s *registry.Snapshot) {
 	b.latest.Store(s)
 	b.loop.SetSnapshot(s)
+	b.names.snapshot(s)
 	b.saveCatalog(s)
 }
 

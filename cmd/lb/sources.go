@@ -35,18 +35,31 @@ func kvSource(c *consul.Client, prefix string) canary.Source {
 	})
 }
 
-// openConfigServer opens the source that a document's config_server names. The
-// address is an operator's word in KV, so none of our credentials go there.
+// openConfigServer opens the source that a document's config_server names, to be
+// asked every so often where it cannot tell of a change by itself. The address
+// is an operator's word in KV, so none of our credentials go there.
 func (b *balancer) openConfigServer(address string, every time.Duration) (canary.Source, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, err
 	}
-	key := strings.TrimPrefix(u.Path, "/")
-	if u.Scheme != "consul" || u.Host == "" || key == "" {
+	switch u.Scheme {
+	case "http", "https":
+		return &canary.HTTPSource{URL: address, Every: every, Self: b.canaries.Self}, nil
+	case "file":
+		return &canary.FileSource{Path: u.Path, Every: every}, nil
+	case "consul":
+		return b.openConsul(address, u.Host, strings.TrimPrefix(u.Path, "/"))
+	}
+	return nil, fmt.Errorf("%q: want consul://host:port/key, https://host/path or file:/path", address)
+}
+
+// openConsul is the key of another Consul, which tells of a change by itself.
+func (b *balancer) openConsul(address, agent, key string) (canary.Source, error) {
+	if agent == "" || key == "" {
 		return nil, fmt.Errorf("%q: want consul://host:port/key", address)
 	}
-	client, err := consul.NewAnonymous(u.Host)
+	client, err := consul.NewAnonymous(agent)
 	if err != nil {
 		return nil, err
 	}

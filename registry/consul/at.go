@@ -1,7 +1,12 @@
 package consul
 
 import (
+	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
+	"syscall"
+	"time"
 
 	"github.com/hashicorp/consul/api"
 )
