@@ -123,6 +123,7 @@ func (s *Server) endpoints() []endpoint {
 		{path: "/api/v1/canary/{service}/history", doc: "the last changes of its rollout, the newest first", serve: s.history},
 		{path: "/api/v1/canary/{service}/explain", doc: "the arm of a client, and why; ?cookie=NAME=VALUE, ?header=NAME:VALUE, ?ip=IP, ?path=PATH, ?method=METHOD, or ?key=VALUE&kind=cookie|header|ip", serve: s.canaryExplain},
 		{path: "/api/v1/canary/{service}/{action}", doc: "POST: set, ramp, pause, resume, promote, abort or retry; If-Match: INDEX; ?dry-run", serve: s.canaryAction, methods: []string{http.MethodPost}},
+		{path: "/api/v1/schema/canary.json", doc: "the JSON Schema of canary documents", serve: s.canarySchema},
 		{path: "/api/v1/events", doc: "what happened to the rollouts in this process; ?after=NUMBER&wait=30s", serve: s.events},
 		{path: "/api/v1/overrides", doc: "route commands in force, by key, and which lines are refused", serve: s.overrides},
 		{

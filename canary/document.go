@@ -38,7 +38,7 @@ type Document struct {
 	Ramp     *Ramp      `json:"ramp,omitzero"`     // excludes ratio and steps
 	Steps    []Step     `json:"steps,omitzero"`    // excludes ratio and ramp
 	Analysis *Analysis  `json:"analysis,omitzero"` // absent: nothing is judged
-	Control  string     `json:"control,omitzero"`  // "run" (absent), "pause", "promote" or "abort"
+	Control  string     `json:"control,omitzero"`  // "run", "pause", "promote" or "abort"
 	Mirror   *Mirror    `json:"mirror,omitzero"`
 	Notify   []Notify   `json:"notify,omitzero"`
 	Expires  *time.Time `json:"expires,omitzero"` // ratio 0 from then on
