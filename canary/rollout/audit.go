@@ -2,8 +2,8 @@ package rollout
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -100,7 +100,8 @@ func (r *run) appendTo(ctx context.Context, key string, e entry) (written Event,
 		if err != nil {
 			return e.Event, false, err
 		}
-		if ring := parseRing(p.Value); e.once {
+		if e.once {
+			ring, _ := ParseRing(p.Value) // a damaged one is replaced below
 			last := Event{}
 			for _, old := range ring {
 				if old.Kind == e.Kind && old.Index == e.Index && old.Hash == e.Hash {
@@ -114,7 +115,7 @@ func (r *run) appendTo(ctx context.Context, key string, e entry) (written Event,
 			}
 		}
 		ok, err := call(ctx, func(ctx context.Context) (bool, error) {
-			return r.f.Store.CAS(ctx, key, appendRing(p.Value, e.Event), p.Index)
+			return r.f.Store.CAS(ctx, key, AppendRing(p.Value, e.Event), p.Index)
 		})
 		if err != nil {
 			return e.Event, false, err
@@ -165,8 +166,7 @@ func (r *run) logDocuments(now time.Time) {
 	}
 }
 
-// History reads the audit ring of a service, the newest event first. A damaged
-// ring is empty.
+// History reads the audit ring of a service, the newest event first.
 func (f *Fleet) History(ctx context.Context, service string) ([]Event, error) {
 	rings := f.Log
 	if rings == "" {
@@ -176,19 +176,10 @@ func (f *Fleet) History(ctx context.Context, service string) ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	ring := parseRing(p.Value)
+	ring, err := ParseRing(p.Value)
+	if err != nil {
+		return nil, fmt.Errorf("key %s: %w", p.Key, err)
+	}
 	slices.Reverse(ring)
 	return ring, nil
-}
-
-func appendRing(old []byte, e Event) []byte {
-	all := append(parseRing(old), e)
-	b, _ := json.Marshal(all[max(0, len(all)-100):])
-	return b
-}
-
-func parseRing(b []byte) []Event {
-	var all []Event
-	_ = json.Unmarshal(b, &all)
-	return all
 }

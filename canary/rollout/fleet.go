@@ -184,7 +184,8 @@ type run struct {
 	lost    error  // why it does not any more
 	learned map[string]learned
 	absent  map[string]absent
-	writing map[string]bool // states on their way, by service
+	writing map[string]bool      // states on their way, by service
+	refused map[string]time.Time // when to write those again whose writing failed
 
 	session  session
 	presence map[string]*presence // what is published, by service; "" is the balancer itself
@@ -212,7 +213,8 @@ func newRun(f *Fleet, ctx context.Context) *run {
 	r := &run{
 		f: f, ctx: ctx, log: f.Logger, done: make(chan func()),
 		prefix: cmp.Or(f.Prefix, defaultPath), rings: cmp.Or(f.Log, defaultLog),
-		learned: map[string]learned{}, absent: map[string]absent{}, writing: map[string]bool{},
+		learned: map[string]learned{}, absent: map[string]absent{},
+		writing: map[string]bool{}, refused: map[string]time.Time{},
 		presence: map[string]*presence{}, watching: map[string]*watching{}, vetoes: map[string]*veto{},
 		most: map[string]most{}, left: map[string]map[string]departed{},
 		looked: map[string]look{}, orphans: map[string]time.Time{}, known: map[string]bool{},

@@ -107,3 +107,281 @@ func TestVetoAlone(t *testing.T) {
 		}
 	})
 }
+
+func TestLeaderDiesInMidStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		a, b := m.join(t, "a", stepsPlan(7)), m.join(t, "b", stepsPlan(7))
+		time.Sleep(30 * time.Second)
+		lead, other := a, b
+		if leaders(a, b)[0] == b {
+			lead, other = b, a
+		}
+		before := m.stateOf("web")
+		lead.kill()
+		time.Sleep(sessionTTL - renewEvery)
+		if got := leaders(other); len(got) != 0 {
+			t.Error("another leads before the session can have ended")
+		}
+		if s, _ := other.Status("web"); s.State.Step != 0 || s.State.Phase != Running {
+			t.Errorf("the step is not held: %+v", s.State)
+		}
+		time.Sleep(renewEvery + 3*time.Second)
+		if got := leaders(other); len(got) != 1 {
+			t.Fatal("nobody took over")
+		}
+		if now := m.stateOf("web"); now.Step != 0 || !now.Entered.Equal(before.Entered) {
+			t.Errorf("the step began anew: %+v, was %+v", now, before)
+		}
+		time.Sleep(time.Until(before.Entered.Add(time.Minute)) + time.Second)
+		if s := m.stateOf("web"); s.Step != 1 || s.Ratio != 0.5 || s.By != other.Self.ID {
+			t.Errorf("after its minute: %+v", s)
+		}
+		time.Sleep(time.Minute)
+		if s := other.state("web"); s.Phase != Promoted {
+			t.Errorf("in the end: %+v", s)
+		}
+		m.noneSkipped(t, 3)
+	})
+}
+
+// noneSkipped checks every state that was ever written: steps in order, no
+// smaller ratio but by a rollback.
+func (m *memory) noneSkipped(t *testing.T, steps int) {
+	t.Helper()
+	was := State{Step: 0}
+	var writes []Pair
+	m.locked(func() { writes = m.writes })
+	for _, p := range writes {
+		if p.Key != "lb/state/web" || p.Value == nil {
+			continue
+		}
+		is := ParseState(p.Value, State{})
+		switch {
+		case is.Damaged != "":
+			t.Errorf("damaged: %s", p.Value)
+		case is.Step < was.Step || is.Step > was.Step+1 || is.Step >= steps:
+			t.Errorf("step %d after %d", is.Step, was.Step)
+		case is.share(is.At) < was.share(is.At) && is.Phase != RolledBack:
+			t.Errorf("ratio %v after %v, in phase %s", is.Ratio, was.Ratio, is.Phase)
+		case was.Phase == RolledBack && is.Phase != RolledBack, was.Phase == Promoted && is.Phase != Promoted:
+			t.Errorf("%s after %s", is.Phase, was.Phase)
+		}
+		was = is
+	}
+	if was.Phase == "" {
+		t.Error("no state was written")
+	}
+}
+
+func TestLeaderStopsBeforeAnotherCanBegin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		a := m.join(t, "a", stepsPlan(7))
+		time.Sleep(5 * time.Second)
+		if len(leaders(a)) != 1 {
+			t.Fatal("it does not lead")
+		}
+		a.link.set(func() { a.cut = true })
+		time.Sleep(sessionTTL)
+		if len(leaders(a)) != 0 {
+			t.Error("it still leads when its session may have ended")
+		}
+		s, _ := a.Status("web")
+		if s.Held == "" || s.State.Phase != Running {
+			t.Errorf("status without Consul: %+v", s)
+		}
+		time.Sleep(2 * time.Minute)
+		if s := a.state("web"); s.Step != 0 {
+			t.Errorf("it went on alone: %+v", s)
+		}
+		a.link.set(func() { a.cut = false })
+		time.Sleep(10 * time.Second)
+		if s := m.stateOf("web"); s.Step != 1 || len(leaders(a)) != 1 {
+			t.Errorf("after Consul is back: %+v", s)
+		}
+		m.noneSkipped(t, 3)
+	})
+}
+
+func TestLeavingInOrderHandsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		a := m.join(t, "a", stepsPlan(7))
+		time.Sleep(time.Second)
+		b := m.join(t, "b", stepsPlan(7))
+		time.Sleep(time.Second)
+		a.leave()
+		time.Sleep(time.Second)
+		if len(leaders(b)) != 1 {
+			t.Error("the other does not lead at once")
+		}
+		if got := b.Balancers("web"); len(got) != 1 || got[0].ID != "b" {
+			t.Errorf("balancers: %+v", got)
+		}
+	})
+}
+
+func TestVetoWithoutConsul(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		a := m.join(t, "a", judgedPlan(7))
+		time.Sleep(time.Second)
+		b := m.join(t, "b", judgedPlan(7))
+		time.Sleep(3 * time.Second)
+		b.link.set(func() { b.cut = true })
+		time.Sleep(time.Second)
+		b.fail(20)
+		time.Sleep(60 * time.Millisecond)
+		if s := b.state("web"); s.Phase != RolledBack {
+			t.Fatalf("without Consul it is in %+v", s)
+		}
+		time.Sleep(time.Minute)
+		if s := b.state("web"); s.Phase != RolledBack {
+			t.Errorf("later it is in %+v", s)
+		}
+		if got := b.kinds(); got != "rollback" {
+			t.Errorf("events %q", got)
+		}
+		if s := a.state("web"); s.Phase != Running {
+			t.Errorf("the other is in %+v", s)
+		}
+		if s, _ := b.Status("web"); s.Held == "" || s.Local.Verdict != evidence.Worse {
+			t.Errorf("status: %+v", s)
+		}
+		b.link.set(func() { b.cut = false })
+		time.Sleep(3 * time.Second)
+		if s := m.stateOf("web"); s.Phase != RolledBack || s.By != "b" || a.state("web") != s && a.state("web").Phase != RolledBack {
+			t.Errorf("after Consul is back: %+v", s)
+		}
+		if got := b.kinds(); got != "rollback" {
+			t.Errorf("events %q", got)
+		}
+		history, _ := a.History(t.Context(), "web")
+		if len(history) != 2 || history[0].Kind != EventRollback || history[0].By != "b" {
+			t.Errorf("history %+v", history)
+		}
+	})
+}
+
+func TestVetoOfAnotherRolloutIsVoid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		a := m.join(t, "a", judgedPlan(7))
+		time.Sleep(3 * time.Second)
+		a.link.set(func() { a.cut = true })
+		a.fail(20)
+		time.Sleep(time.Second)
+		next := judgedPlan(8)
+		next.ID = "v3"
+		a.apply(next)
+		time.Sleep(time.Second)
+		if s := a.state("web"); s.ID == "v3" || s.Phase != Running {
+			t.Errorf("the veto outlived its rollout: %+v", s)
+		}
+		a.link.set(func() { a.cut = false })
+		time.Sleep(15 * time.Second)
+		if s := a.state("web"); s.ID != "v3" || s.Phase != Running {
+			t.Errorf("the new rollout is in %+v", s)
+		}
+	})
+}
+
+func TestPauseOnFailAndOverrule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		plan := judgedPlan(7)
+		plan.Analysis.OnFail = "pause"
+		a, b := m.join(t, "a", plan), m.join(t, "b", plan)
+		time.Sleep(3 * time.Second)
+		b.fail(20)
+		time.Sleep(time.Second)
+		if s := m.stateOf("web"); s.Phase != Paused || s.PausedBy != ByEvidence || s.By != "b" {
+			t.Fatalf("state %+v", s)
+		}
+		resumed := *plan
+		resumed.Index, resumed.Hash, resumed.Control = 9, "h2", Run
+		a.apply(&resumed)
+		b.apply(&resumed)
+		time.Sleep(10 * time.Second)
+		if s := m.stateOf("web"); s.Phase != Running {
+			t.Errorf("after the operator's word: %+v", s)
+		}
+	})
+}
+
+func TestEvidenceIsPooled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		a, b := m.join(t, "a", judgedPlan(7)), m.join(t, "b", judgedPlan(7))
+		time.Sleep(3 * time.Second)
+		for range 3 { // neither alone is enough for a veto
+			a.fail(1)
+			b.fail(1)
+		}
+		time.Sleep(time.Second)
+		if s := m.stateOf("web"); s.Phase != Running {
+			t.Fatalf("one alone vetoed: %+v", s)
+		}
+		time.Sleep(7 * time.Second)
+		s := m.stateOf("web")
+		if s.Phase != RolledBack || s.Finding.Failures[1] != 6 || s.Fleet.Balancers != 2 {
+			t.Errorf("state %+v of %+v", s, s.Fleet)
+		}
+	})
+}
+
+func TestWhatThoseHadSeenWhoLeftStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		a := m.join(t, "a", judgedPlan(7))
+		time.Sleep(time.Second)
+		b := m.join(t, "b", judgedPlan(7))
+		time.Sleep(3 * time.Second)
+		b.fail(3)
+		time.Sleep(8 * time.Second)
+		b.kill()
+		time.Sleep(time.Minute)
+		s := m.stateOf("web")
+		if s.Phase != Running || s.Fleet == nil || len(s.Fleet.Gone) != 1 || s.Fleet.Left.Failures[1] != 3 {
+			t.Fatalf("state %+v of %+v", s, s.Fleet)
+		}
+		// Whoever leads next knows it from the state alone.
+		c := m.join(t, "c", judgedPlan(7))
+		time.Sleep(3 * time.Second)
+		a.leave()
+		time.Sleep(3 * time.Second)
+		if st, _ := c.Status("web"); !st.Leads || st.Pooled.Failures[1] != 3 {
+			t.Errorf("pooled by the next: %+v", st.Pooled)
+		}
+		c.fail(3)
+		time.Sleep(7 * time.Second)
+		if s := m.stateOf("web"); s.Phase != RolledBack || s.Finding.Failures[1] != 6 {
+			t.Errorf("state %+v", s)
+		}
+	})
+}
+
+func TestWhoWasTakenForGoneIsNotCountedTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		a := m.join(t, "a", judgedPlan(7))
+		time.Sleep(time.Second)
+		b := m.join(t, "b", judgedPlan(7))
+		time.Sleep(3 * time.Second)
+		b.fail(2)
+		time.Sleep(8 * time.Second)
+		b.link.set(func() { b.cut = true })
+		time.Sleep(time.Minute)
+		b.link.set(func() { b.cut = false })
+		time.Sleep(10 * time.Second)
+		if st, _ := a.Status("web"); st.Pooled.Failures[1] != 2 || len(st.Nodes) != 2 {
+			t.Errorf("pooled %+v of %d", st.Pooled, len(st.Nodes))
+		}
+		b.fail(1)
+		time.Sleep(7 * time.Second)
+		if st, _ := a.Status("web"); st.Pooled.Failures[1] != 3 {
+			t.Errorf("pooled %+v", st.Pooled)
+		}
+	})
+}

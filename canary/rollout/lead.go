@@ -139,6 +139,7 @@ func (r *run) remove(service string, h held, certain bool) {
 			delete(r.writing, service)
 			r.say("removing the state of "+service, err)
 			if certain && err == nil {
+				delete(r.learned, service)
 				r.log.Info("the state of a document that is gone was removed", "service", service, "id", h.ID, "phase", string(h.Phase))
 			}
 		}

@@ -272,7 +272,7 @@ func (m *move) wait() {
 			return
 		}
 		if s.PausedBy == ByEvidence {
-			s.Overruled = max(1, m.f.E)
+			s.Overruled = max(1, m.f.E, finite(s.Finding).E) // m.f may lag behind a veto's
 		}
 		m.again(func() {
 			m.resume("control is run")

@@ -10,7 +10,8 @@ import (
 
 // session is what this balancer's keys belong to, and the lock of the leader.
 type session struct {
-	id      string    // "": none
+	id      string // "": none
+	made    time.Time
 	renewed time.Time // when the last request that prolonged it was sent
 	busy    bool
 	next    time.Time // when to make or renew it
@@ -70,7 +71,7 @@ func (r *run) onSession(id string, sent time.Time, err error) {
 		s.next = time.Now().Add(2 * retryAfter)
 		return
 	}
-	*s = session{id: id, renewed: sent, next: sent.Add(renewEvery)}
+	*s = session{id: id, made: sent, renewed: sent, next: sent.Add(renewEvery)}
 	r.dirty = true
 }
 
@@ -99,7 +100,7 @@ func (r *run) loseSession(id string) {
 	if r.session.holds {
 		r.resign("its session has ended")
 	}
-	r.session = session{busy: r.session.busy}
+	r.session = session{busy: r.session.busy, next: r.session.made.Add(retryAfter)}
 	r.dirty = true
 }
 

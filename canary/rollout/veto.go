@@ -63,6 +63,9 @@ func (r *run) object(p *Plan, h held, f evidence.Finding, now time.Time) {
 	r.vetoes[p.Service] = &veto{plan: p, finding: f, state: next, events: events, since: now}
 	r.f.Metrics.vetoed()
 	r.log.Warn("the canary is worse: this balancer stops it", "service", p.Service, "id", p.ID, "phase", string(next.Phase), "e", f.E, "threshold", f.Threshold, "because", f.Because)
+	if sent := r.presence[p.Service]; sent != nil {
+		sent.slow = time.Time{} // the others judge by what was seen
+	}
 	r.dirty = true
 }
 
@@ -75,8 +78,6 @@ func (r *run) writeVetoes(now time.Time) {
 			delete(r.vetoes, service)
 			r.dirty = true
 			continue
-		case r.writing[service]:
-			continue
 		case h.ID == v.plan.ID && h.Damaged == "" && stopped(h.State):
 			delete(r.vetoes, service)
 			r.dirty = true
@@ -86,7 +87,7 @@ func (r *run) writeVetoes(now time.Time) {
 			r.happen(service, v.events)
 			v.said = true
 		}
-		if now.Before(v.next) || h.Damaged != "" || r.world == nil {
+		if r.writing[service] || now.Before(v.next) || h.Damaged != "" || r.world == nil {
 			continue
 		}
 		next, events, ok := stop(p, h.State, v.finding, now)
@@ -101,7 +102,7 @@ func (r *run) writeVetoes(now time.Time) {
 				v.next = time.Now().Add(busyTick)
 				return
 			}
-			if r.vetoes[service] == v && !v.said {
+			if !v.said {
 				v.said = true
 				r.happen(service, events)
 			}

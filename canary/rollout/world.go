@@ -257,6 +257,9 @@ func (r *run) write(service string, old held, next State, then func(written bool
 		r.log.Error("a state cannot be written", "service", service, "bytes", len(value), "error", err)
 		return
 	}
+	if time.Now().Before(r.refused[service]) {
+		return
+	}
 	index := old.index
 	if a, ok := r.absent[service]; ok {
 		if time.Since(a.since) < revival {
@@ -284,6 +287,10 @@ func (r *run) write(service string, old held, next State, then func(written bool
 		return func() {
 			delete(r.writing, service)
 			r.say("writing the state of "+service, first, "key", key)
+			delete(r.refused, service)
+			if first != nil {
+				r.refused[service] = time.Now().Add(retryAfter)
+			}
 			same := string(p.Value) == string(value)
 			written := done || first != nil && same
 			shown := r.world.states[service].index
