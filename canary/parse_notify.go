@@ -69,7 +69,8 @@ func reference(s string) bool {
 
 var envRE = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// secret reads a text that may be a reference.
+// secret reads a text that may be a reference. The balancer's own variables are
+// refused: who may write a document is not therefore to have its token sent.
 func (p *parser) secret(n node, want string) string {
 	s := p.name(n, want)
 	kind, name, _ := strings.Cut(s, ":")
@@ -77,6 +78,8 @@ func (p *parser) secret(n node, want string) string {
 	case !reference(s):
 	case kind == "env" && !envRE.MatchString(name):
 		p.fail(n, "write env:NAME", `%s "%s": "%s" is not the name of an environment variable`, n.path, short(s), short(name))
+	case kind == "env" && (strings.HasPrefix(name, "LB_") || strings.HasPrefix(name, "CONSUL_")):
+		p.fail(n, "use another variable", `%s "%s" is the balancer's own`, n.path, short(s))
 	case kind == "file" && (!strings.HasPrefix(name, "/") || strings.HasSuffix(name, "/")):
 		p.fail(n, "write file:/path", `%s "%s" is not the whole path of a file`, n.path, short(s))
 	}

@@ -126,7 +126,6 @@ const (
 	tokenRE  = "^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}$"
 	lineRE   = `^[^\x00-\x1f\x7f]+$`
 	domainRE = `^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$`
-	secretRE = `^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.*[^/])$`
 )
 
 func (e editor) definitions() {
@@ -204,9 +203,9 @@ func (e editor) types() {
 		"When.host":        several(pattern(domainRE)),
 		"When.service":     several(name),
 
-		"Notify.url":     either(pattern(`^https?://[^/?#].*$`), pattern(secretRE)),
+		"Notify.url":     either(pattern(`^https?://[^/?#].*$`), secret()),
 		"Notify.on":      several(words(rollout.EventStart, rollout.EventStep, rollout.EventPause, rollout.EventResume, rollout.EventPromote, rollout.EventRollback, rollout.EventDocument, rollout.EventInvalid)),
-		"Notify.headers": {Type: "object", PropertyNames: pattern(tokenRE), AdditionalProperties: either(pattern(secretRE), &schema{Type: "string", Pattern: lineRE, Not: pattern("^(env|file):")})},
+		"Notify.headers": {Type: "object", PropertyNames: pattern(tokenRE), AdditionalProperties: either(secret(), &schema{Type: "string", Pattern: lineRE, Not: pattern("^(env|file):")})},
 
 		"Sticky.by":        several(keySource()),
 		"Cookie.name":      pattern(tokenRE),
@@ -246,6 +245,13 @@ func without(fields ...string) *schema {
 	for _, f := range fields {
 		s.Properties.Set(f, jsonschema.FalseSchema)
 	}
+	return s
+}
+
+// secret is a reference, but not to a variable of the balancer's own.
+func secret() *schema {
+	s := pattern(`^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.*[^/])$`)
+	s.Not = pattern("^env:(LB|CONSUL)_")
 	return s
 }
 
