@@ -136,17 +136,13 @@ func (v view) balancers(service string) []NodeStatus {
 	if n, ok := v.own[service]; ok {
 		nodes[v.self.ID] = n
 	}
-	var newest Node
-	for _, id := range services(nodes) {
-		if n := nodes[id]; n.heard() > newest.heard() {
-			newest = n
-		}
+	newest := uint64(0)
+	for _, n := range nodes {
+		newest = max(newest, n.heard())
 	}
 	out := make([]NodeStatus, 0, len(nodes))
 	for _, id := range services(nodes) {
-		n := nodes[id]
-		behind := n.heard() < newest.heard() && (n.Hash == "" || n.Hash != newest.Hash || newest.Rejected != 0)
-		out = append(out, NodeStatus{n, behind})
+		out = append(out, NodeStatus{nodes[id], nodes[id].heard() < newest})
 	}
 	return out
 }

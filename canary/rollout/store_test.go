@@ -96,7 +96,8 @@ type link struct {
 	mu      sync.Mutex
 	cut     bool
 	latency time.Duration
-	fail    func(op, key string) error // nil: never; called with mu held
+	broken  func(op, key string) error // nil: never; called with mu held
+	ghosts  map[string]Pair            // what the watch shows although it is gone
 	unsure  bool                       // writes are done, and their answers lost
 	changed chan struct{}
 	calls   map[string]int // by operation and key
@@ -130,8 +131,8 @@ func (l *link) call(ctx context.Context, op, key string) (unsure bool, err error
 	switch {
 	case l.cut:
 		return false, errCut
-	case l.fail != nil:
-		return l.unsure, l.fail(op, key)
+	case l.broken != nil:
+		return l.unsure, l.broken(op, key)
 	}
 	return l.unsure, nil
 }
@@ -141,7 +142,7 @@ func (l *link) Watch(ctx context.Context, prefix string, emit func([]Pair, error
 	lost := false
 	for {
 		l.mu.Lock()
-		cut, latency, linkChanged := l.cut, l.latency, l.changed
+		cut, latency, linkChanged, ghosts := l.cut, l.latency, l.changed, l.ghosts
 		l.mu.Unlock()
 		var pairs []Pair
 		var index uint64
@@ -151,6 +152,11 @@ func (l *link) Watch(ctx context.Context, prefix string, emit func([]Pair, error
 			index, changed = l.index, l.memory.changed
 			for key, p := range l.pairs {
 				if key == prefix || strings.HasPrefix(key, prefix+"/") {
+					pairs = append(pairs, p)
+				}
+			}
+			for key, p := range ghosts {
+				if _, ok := l.pairs[key]; !ok {
 					pairs = append(pairs, p)
 				}
 			}
@@ -344,6 +350,13 @@ func (b *balancer) kinds() string {
 		out = append(out, e.Kind)
 	}
 	return strings.Join(out, " ")
+}
+
+// tried is how often it called the store so.
+func (b *balancer) tried(call string) int {
+	b.link.mu.Lock()
+	defer b.link.mu.Unlock()
+	return b.calls[call]
 }
 
 // stateOf is what the KV holds.

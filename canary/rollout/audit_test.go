@@ -1,0 +1,224 @@
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// ringOf is the audit ring as kind, index and ratios, the oldest first.
+func (m *memory) ringOf(t *testing.T, service string) string {
+	ring, err := ParseRing(m.get("lb/log/" + service).Value)
+	if err != nil {
+		t.Error(err)
+	}
+	var out []string
+	for _, e := range ring {
+		out = append(out, fmt.Sprintf("%s@%d %v→%v", e.Kind, e.Index, e.From, e.To))
+	}
+	return strings.Join(out, ", ")
+}
+
+func TestDocumentsAreLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		a := m.join(t, "a")
+		time.Sleep(time.Second)
+		b := m.join(t, "b")
+		set := func(x map[string]Applied) {
+			a.SetApplied(x)
+			b.SetApplied(x)
+			time.Sleep(2 * time.Second)
+		}
+		set(map[string]Applied{"web": {Index: 7, Hash: "a", Ratio: 0.1}})
+		set(map[string]Applied{"web": {Index: 9, Hash: "b", Ratio: 0.3}})
+		set(map[string]Applied{"web": {Index: 9, Hash: "b", Ratio: 0.2, Because: "capacity"}}) // a clamp is no document
+		set(map[string]Applied{"web": {Index: 9, Hash: "b", Ratio: 0.3, Rejected: 11, Invalid: "ratio must be 0..1"}})
+		want := "document@7 0→0.1, document@9 0.1→0.3, invalid@11 0.3→0.3"
+		if got := m.ringOf(t, "web"); got != want {
+			t.Errorf("ring %s, want %s", got, want)
+		}
+		// Another leader knows from the ring what was logged.
+		a.leave()
+		time.Sleep(5 * time.Second)
+		if got := m.ringOf(t, "web"); got != want || b.kinds() != "" {
+			t.Errorf("ring after another took over: %s; it told %q", got, b.kinds())
+		}
+		b.SetApplied(nil)
+		time.Sleep(2 * time.Second)
+		if got := m.ringOf(t, "web"); got != want+", document@9 0.3→0" {
+			t.Errorf("ring after the deletion: %s", got)
+		}
+		if got := b.kinds(); got != "document" {
+			t.Errorf("told %q", got)
+		}
+	})
+}
+
+func TestAuditWithoutPermission(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		a := m.join(t, "a", stepsPlan(7))
+		a.link.set(func() {
+			a.broken = func(op, key string) error {
+				if op == "cas" && strings.HasPrefix(key, "lb/log/") {
+					return errors.New("403")
+				}
+				return nil
+			}
+		})
+		time.Sleep(70 * time.Second)
+		if s := m.stateOf("web"); s.Step != 1 {
+			t.Errorf("state %+v", s)
+		}
+		if got := a.kinds(); got != "start step" {
+			t.Errorf("told %q", got)
+		}
+		if n := a.tried("cas lb/log/web"); n > 60 {
+			t.Errorf("%d tries in 70 s", n)
+		}
+		a.link.set(func() { a.broken = nil })
+		time.Sleep(5 * time.Second)
+		if got := m.ringOf(t, "web"); got != "start@7 0→0.1, step@7 0.1→0.5" {
+			t.Errorf("ring, when it can be written again: %s", got)
+		}
+	})
+}
+
+func TestStateWithoutPermission(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		a := m.join(t, "a", judgedPlan(7))
+		a.link.set(func() {
+			a.broken = func(op, key string) error {
+				if op == "cas" {
+					return errors.New("403")
+				}
+				return nil
+			}
+		})
+		time.Sleep(10 * time.Second)
+		a.fail(20)
+		time.Sleep(time.Minute)
+		if s := a.state("web"); s.Phase != RolledBack {
+			t.Errorf("told %+v", s)
+		}
+		if n := a.tried("cas lb/state/web"); n > 80 {
+			t.Errorf("%d tries in 70 s", n)
+		}
+	})
+}
+
+func TestStatesOfDeletedDocumentsGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		m.put("lb/canary/web", "{}")
+		m.put("lb/state/old", `{"v":1,"id":"x","phase":"rolled_back","key":"lb/canary/old"}`)
+		m.put("lb/state/kept", `{"v":1,"id":"x","phase":"rolled_back","key":"lb/canary/web"}`)
+		m.put("lb/state/nobody", `{"v":1,"id":"x","phase":"rolled_back"}`)
+		a := m.join(t, "a", stepsPlan(7))
+		b := m.join(t, "b")
+		b.SetPlans(nil)
+		time.Sleep(30 * time.Second)
+		if m.get("lb/state/old").Index == 0 {
+			t.Error("a state went before its document can be known")
+		}
+		time.Sleep(2 * time.Minute)
+		for key, want := range map[string]bool{"old": false, "kept": true, "nobody": true, "web": true} {
+			if got := m.get("lb/state/"+key).Index != 0; got != want {
+				t.Errorf("state of %s: %v, want %v", key, got, want)
+			}
+		}
+		_ = a
+	})
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		a := m.join(t, "a", stepsPlan(7))
+		time.Sleep(5 * time.Second)
+		a.apply()
+		time.Sleep(3 * time.Second)
+		if m.get("lb/state/web").Index != 0 {
+			t.Error("the state outlives its document")
+		}
+		if s, ok := a.Status("web"); ok {
+			t.Errorf("status %+v", s)
+		}
+		a.apply(stepsPlan(20))
+		time.Sleep(time.Second)
+		if s := m.stateOf("web"); s.Phase != Running || s.Index != 20 {
+			t.Errorf("a new rollout of the same id: %+v", s)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // nobody has told what is applied
+		m := newMemory()
+		m.put("lb/state/web", `{"v":1,"id":"x","phase":"rolled_back","key":"lb/canary/web"}`)
+		f := &Fleet{Store: m.link(), Self: Self{ID: "a"}}
+		f.SetPlans(map[string]*Plan{})
+		ctx, end := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer end()
+		if err := f.Run(ctx); err != nil {
+			t.Error(err)
+		}
+		if m.get("lb/state/web").Index == 0 {
+			t.Error("the state is gone")
+		}
+	})
+}
+
+func TestStateIsWrittenAgainAfterConsulLostIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		a := m.join(t, "a", stepsPlan(7))
+		time.Sleep(70 * time.Second)
+		before := m.stateOf("web")
+		if before.Step != 1 {
+			t.Fatalf("state %+v", before)
+		}
+		// Consul lost the key, and whoever watches does not believe it.
+		a.link.set(func() { a.ghosts = map[string]Pair{"lb/state/web": m.get("lb/state/web")} })
+		m.remove("lb/state/web")
+		time.Sleep(70 * time.Second)
+		if s := m.stateOf("web"); s.Phase != Promoted || s.Began != before.Began {
+			t.Errorf("state %+v", s)
+		}
+		m.noneSkipped(t, 3)
+	})
+}
+
+func TestEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		a := m.join(t, "a", stepsPlan(7))
+		first := a.Events(t.Context(), 0)
+		if len(first) != 1 || first[0].Kind != EventStart || first[0].Seq != 1 || first[0].By != "a" {
+			t.Fatalf("events %+v", first)
+		}
+		began := time.Now()
+		next := a.Events(t.Context(), 1)
+		if len(next) != 1 || next[0].Kind != EventStep || next[0].Seq != 2 || time.Since(began) < 50*time.Second {
+			t.Errorf("events %+v after %v", next, time.Since(began))
+		}
+		if got := a.Events(t.Context(), 99); len(got) != 2 {
+			t.Errorf("after a number of another process: %+v", got)
+		}
+		ctx, end := context.WithTimeout(t.Context(), time.Second)
+		defer end()
+		if got := a.Events(ctx, 2); got != nil {
+			t.Errorf("events %+v", got)
+		}
+	})
+	var l eventLog
+	for range maxEvents + 5 {
+		l.add(Event{})
+	}
+	if got, _ := l.after(0); len(got) != maxEvents || got[0].Seq != 6 {
+		t.Errorf("%d events from %d", len(got), got[0].Seq)
+	}
+	if got, _ := l.after(maxEvents); len(got) != 5 || got[0].Seq != maxEvents+1 {
+		t.Errorf("%d events", len(got))
+	}
+}
