@@ -3,10 +3,12 @@ package canary
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,6 +22,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"serin/canary/evidence"
+	"serin/canary/rollout"
 	"serin/route"
 )
 
@@ -89,6 +93,18 @@ func render(s ServiceStatus, start time.Time) string {
 	if s.Waits != nil {
 		fmt.Fprintf(&b, " waits=%v", s.Waits.Sub(start).Round(time.Second))
 	}
+	if s.Environment != "" {
+		fmt.Fprintf(&b, " in=%s", s.Environment)
+	}
+	if s.Rollout != nil {
+		fmt.Fprintf(&b, " rollout=%s/%d", s.Rollout.Phase, s.Rollout.Step)
+	}
+	for _, v := range s.Variants {
+		fmt.Fprintf(&b, " clients=%s:%.3g@%v", v.Environment, v.Share, v.Effective)
+		if v.Because != "" {
+			fmt.Fprintf(&b, "(%s)", v.Because)
+		}
+	}
 	if s.SourceError != "" {
 		fmt.Fprintf(&b, " lost=%q", s.SourceError)
 	}
@@ -120,6 +136,10 @@ func ratioOf(s route.Splits, service string) float64 {
 //	at TIME lost REASON              at TIME remote ADDRESS lost REASON
 //	at TIME back                     at TIME remote ADDRESS back
 //	at TIME expect SERVICE STATUS    at TIME problems SENTENCES
+//	at TIME lead SERVICE             (a leader takes the next step of its rollout)
+//	at TIME state SERVICE JSON       (these fields of its state are written)
+//	at TIME self NODE DATACENTER TAG…
+//	at TIME address host:NAME ADDRESS…   (or service:NAME)
 //
 // SERVICE "*" is the document for all services.
 func TestScripts(t *testing.T) {
@@ -155,6 +175,11 @@ func play(t *testing.T, file string) {
 		Publish:  func(s route.Splits, _ []string) { published.Store(&s) },
 		Restored: map[string]Raw{},
 	}
+	var plans atomic.Pointer[map[string]*rollout.Plan]
+	c.Plans = func(p map[string]*rollout.Plan) { plans.Store(&p) }
+	c.SetStates(nil)
+	states := map[string]rollout.State{}
+	addresses := Addresses{Hosts: map[string][]netip.Addr{}, Services: map[string][]netip.Addr{}}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	start := time.Now()
@@ -210,6 +235,37 @@ func play(t *testing.T, file string) {
 			if strings.TrimSpace(want) != got && !*update {
 				t.Errorf("%s:%d: %s\n got %s\nwant %s", file, n+1, service, got, want)
 			}
+		case "state":
+			service, text, _ := strings.Cut(rest, " ")
+			state := states[service]
+			if err := json.Unmarshal([]byte(text), &state); err != nil {
+				t.Fatalf("%s:%d: %v", file, n+1, err)
+			}
+			states = maps.Clone(states)
+			states[service] = state
+			c.SetStates(states)
+			synctest.Wait()
+		case "lead":
+			states = maps.Clone(states)
+			states[rest], _ = rollout.Next((*plans.Load())[rest], states[rest], evidence.Finding{}, time.Now())
+			c.SetStates(states)
+			synctest.Wait()
+		case "self":
+			words := strings.Fields(rest)
+			c.SetSelf(Self{Node: words[0], Datacenter: words[1], Tags: words[2:]})
+			synctest.Wait()
+		case "address":
+			words := strings.Fields(rest)
+			kind, name, _ := strings.Cut(words[0], ":")
+			all := Addresses{Hosts: maps.Clone(addresses.Hosts), Services: maps.Clone(addresses.Services)}
+			to := map[string]map[string][]netip.Addr{"host": all.Hosts, "service": all.Services}[kind]
+			to[name] = nil
+			for _, text := range words[1:] {
+				to[name] = append(to[name], netip.MustParseAddr(text))
+			}
+			addresses = all
+			c.SetAddresses(all)
+			synctest.Wait()
 		case "problems":
 			got := strings.Join(c.Problems(), " | ")
 			out[n] = strings.TrimRight(head+"problems "+got, " ")

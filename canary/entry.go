@@ -125,6 +125,7 @@ type asked struct {
 	ratio float64
 	phase rollout.Phase
 	step  int
+	waits bool // for its first step, which update_rate does not hold back
 	at    time.Time
 }
 

@@ -118,6 +118,7 @@ func (p *parser) patched(e node, env Environment, doc node) *environmentError {
 			}
 		}
 	}
+	doc.path = "" // x-* fields may stand in it
 	sub := &parser{key: p.key, src: p.src, re: p.re, within: &e}
 	sub.document(doc)
 	switch {

@@ -126,7 +126,7 @@ func (r *run) make(e *entry, v *version, now time.Time) (m made, moving bool) {
 	m.unknown = res.unknown
 	pos := r.position(e.service, v, res.doc, now)
 	moving = !pos.Again.IsZero()
-	if e.asked.of == v && pos.Ratio > e.asked.ratio && e.asked.phase != rollout.Idle {
+	if e.asked.of == v && pos.Ratio > e.asked.ratio && !e.asked.waits {
 		if wait := e.asked.at.Add(v.doc.UpdateRate.or(0)); wait.After(now) { // a step or a ramp does not outrun update_rate
 			pos.Ratio = e.asked.ratio
 			r.wake(wait)
@@ -136,6 +136,7 @@ func (r *run) make(e *entry, v *version, now time.Time) (m made, moving bool) {
 		e.asked.at = now
 	}
 	e.asked.of, e.asked.ratio, e.asked.phase, e.asked.step = v, pos.Ratio, pos.Phase, pos.Step
+	e.asked.waits = pos.Phase == rollout.Idle && pos.Because != ""
 	state := SourceState{Restored: v.restored, LostSince: e.sinceLost(e.from), StaleAfter: r.c.StaleAfter}
 	m.part = r.part(res.doc, pos, state, now)
 	m.environment = res.environment
