@@ -338,7 +338,7 @@ func (d *Decision) from(arm route.ArmName, s Settings, live Live, draw uint64) *
 		p.Balance = o.Balance
 	}
 	switch {
-	case d.HasKey:
+	case d.HasKey && keepsInstance(sp):
 		p.Sticky, p.Key = sp.Sticky.Instance, d.instanceKey
 	case p.Balance == route.HashBalance && d.client.IsValid():
 		p.Key = sp.InstancePositionAddr(d.client)

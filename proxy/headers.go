@@ -235,6 +235,9 @@ func (c *Core) ResponseHeaders(h Header, d *Decision, upgrade string) {
 	if d.SetCookie != "" {
 		h["Set-Cookie"] = append(h["Set-Cookie"], d.SetCookie)
 		h["Cache-Control"] = []string{"no-store"}
+		for _, name := range cdnControls { // which caches that know them obey instead
+			delete(h, name)
+		}
 	}
 	if c.Headers.Debug && d.Target != nil {
 		h["X-Lb-Service"] = []string{d.Part.Service}
@@ -246,6 +249,9 @@ func (c *Core) ResponseHeaders(h Header, d *Decision, upgrade string) {
 		}
 	}
 }
+
+// cdnControls are what shared caches prefer to Cache-Control (RFC 9213).
+var cdnControls = [...]string{"Cdn-Cache-Control", "Surrogate-Control"}
 
 // removeHopByHop removes the headers of the connection and those that its
 // Connection header lists, but none that the request would mean another thing

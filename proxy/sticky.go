@@ -11,7 +11,7 @@ import (
 type key struct {
 	found     bool
 	position  uint64 // of the client among all, for this service and rollout
-	instance  uint64 // the same, independent of it, for sticky instances
+	instance  uint64 // the same, independent of it, where keepsInstance asks for it
 	setCookie string // where an id was minted
 	strip     string // the balancer's own cookie
 }
@@ -26,7 +26,8 @@ func stickyKey(sp *route.Split, r Request, now time.Time) (k key) {
 			k.strip = src.Name
 		}
 	}
-	if sp.Ratio <= 0 && sp.Sticky.Instance == route.InstanceFree && !(sp.HasBalance && sp.Balance == route.HashBalance) {
+	instance := keepsInstance(sp)
+	if sp.Ratio <= 0 && !instance {
 		return k // nobody is assigned anything
 	}
 	for i := range sp.Sticky.By {
@@ -37,22 +38,31 @@ func stickyKey(sp *route.Split, r Request, now time.Time) (k key) {
 			value, _ = r.Cookie(src.Name)
 			if value == "" && src.Mint && r.Client().IsValid() {
 				value = mint(sp, r, now)
-				k.setCookie = setCookie(src.Name, sp.Sticky.Cookie, value, r.TLS())
+				k.setCookie = setCookie(src.Name, sp.Sticky.Cookie, value, r.Secure())
 			}
 		case route.KeyHeader:
 			value, _ = r.Header(src.Name)
 		case route.KeyIP:
 			if a := r.Client(); a.IsValid() {
-				k.found, k.position, k.instance = true, sp.PositionAddr(a), sp.InstancePositionAddr(a)
+				if k.found, k.position = true, sp.PositionAddr(a); instance {
+					k.instance = sp.InstancePositionAddr(a)
+				}
 				return k
 			}
 		}
 		if value != "" {
-			k.found, k.position, k.instance = true, sp.Position(src.Kind, value), sp.InstancePosition(src.Kind, value)
+			if k.found, k.position = true, sp.Position(src.Kind, value); instance {
+				k.instance = sp.InstancePosition(src.Kind, value)
+			}
 			return k
 		}
 	}
 	return k
+}
+
+// keepsInstance reports whether a client's key chooses its instance as well.
+func keepsInstance(sp *route.Split) bool {
+	return sp.Sticky.Instance != route.InstanceFree || sp.HasBalance && sp.Balance == route.HashBalance
 }
 
 // mint returns the id of a client that has none yet. It is the same for all
@@ -74,8 +84,9 @@ func appendHex64(b []byte, v uint64) []byte {
 
 const hexDigits = "0123456789abcdef"
 
-// setCookie returns the Set-Cookie value for an id.
-func setCookie(name string, c route.Cookie, id string, tls bool) string {
+// setCookie returns the Set-Cookie value for an id; secure is that the client
+// came over TLS, be it to a trusted proxy.
+func setCookie(name string, c route.Cookie, id string, secure bool) string {
 	s := name + "=" + id + "; Path=/; HttpOnly"
 	if c.SameSite != "" {
 		s += "; SameSite=" + c.SameSite
@@ -86,7 +97,7 @@ func setCookie(name string, c route.Cookie, id string, tls bool) string {
 	if c.Domain != "" {
 		s += "; Domain=" + c.Domain
 	}
-	if tls {
+	if secure {
 		s += "; Secure"
 	}
 	return s
