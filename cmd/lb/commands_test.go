@@ -60,7 +60,7 @@ func TestALostRaceWritesNothing(t *testing.T) {
 	defer agent.Close()
 	environ := []string{"CONSUL_HTTP_ADDR=" + agent.URL, "LB_ADDR=127.0.0.1:1"}
 	code, _, talk := session(environ, "canary", "set", "web", "10%")
-	if code != exitConflict || !strings.Contains(talk, "error: lb/canary/web was changed by someone else meanwhile; nothing was written") {
+	if code != exitConflict || !strings.Contains(talk, "error: lb/canary/web was changed by someone else meanwhile and nothing was written: it is at index") {
 		t.Errorf("code %d, %s", code, talk)
 	}
 	if _, out, _ := session(environ, "canary", "show", "web"); out != `{"ratio": 0.9}`+"\n" {

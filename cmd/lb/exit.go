@@ -18,6 +18,7 @@ const (
 	exitConflict    = 4
 	exitUnreachable = 5
 	exitTimeout     = 6
+	exitRolledBack  = 7
 	exitInterrupted = 130
 )
 
@@ -31,7 +32,8 @@ var exitCodes = []struct {
 	{exitNotFound, "no such service, key or document"},
 	{exitConflict, "someone else changed the document meanwhile; lb run: requests were cut at the end of the drain"},
 	{exitUnreachable, "Consul or the balancer does not answer"},
-	{exitTimeout, "the balancer did not apply the document in time (--wait)"},
+	{exitTimeout, "what was waited for did not come in time (--wait, --timeout)"},
+	{exitRolledBack, "the rollout was rolled back while its end was waited for (--until)"},
 	{exitInterrupted, "a second signal forced the stop"},
 }
 

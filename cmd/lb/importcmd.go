@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"serin/internal/shell"
 )
 
 func (a *app) importCommand() *cobra.Command {
@@ -116,11 +118,11 @@ func (in *imported) convert() (out converted) {
 		var documents []document
 		out.routes, documents = convertCommands(in.commands)
 		for _, d := range documents {
-			extra = append(extra, fmt.Sprintf("# %s\nconsul kv put %s %s\n", d.why, shellQuote("lb/canary/"+d.service), shellQuote(d.text)))
+			extra = append(extra, fmt.Sprintf("# %s\nconsul kv put %s %s\n", d.why, shell.Quote("lb/canary/"+d.service), shell.Quote(d.text)))
 		}
 	}
 	if out.routes != "" {
-		extra = append(extra, "# the route commands that stay as they are\nconsul kv put lb/routes/fabio "+shellQuote(strings.TrimSuffix(out.routes, "\n"))+"\n")
+		extra = append(extra, "# the route commands that stay as they are\nconsul kv put lb/routes/fabio "+shell.Quote(strings.TrimSuffix(out.routes, "\n"))+"\n")
 	}
 	out.kv = strings.Join(extra, "\n")
 	return out

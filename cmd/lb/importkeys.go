@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"serin/internal/shell"
 )
 
 // fabioOption is one option of Fabio and what becomes of it.
@@ -101,9 +103,9 @@ var fabioOptions = []fabioOption{
 	{key: "registry.consul.register.checkTLSSkipVerify", why: noNeed + ": the admin listener speaks plain HTTP"},
 	{key: "registry.consul.register.checkDeregisterCriticalServiceAfter", why: "obsolete in Fabio too: a balancer that is gone is deregistered by Consul"},
 	{key: "registry.static.routes", why: "the commands are converted like those of a file", secret: true},
-	{key: "registry.static.noroutehtml", why: "the page goes to Consul's KV", kv: func(v string) string { return "consul kv put lb/noroute.html " + shellQuote(v) }},
+	{key: "registry.static.noroutehtml", why: "the page goes to Consul's KV", kv: func(v string) string { return "consul kv put lb/noroute.html " + shell.Quote(v) }},
 	{key: "registry.file.path", why: "Consul's KV holds route commands here; convert the file too: lb import fabio FILE"},
-	{key: "registry.file.noroutehtmlpath", why: "the page goes to Consul's KV", kv: func(v string) string { return "consul kv put lb/noroute.html " + shellQuote("@"+v) }},
+	{key: "registry.file.noroutehtmlpath", why: "the page goes to Consul's KV", kv: func(v string) string { return "consul kv put lb/noroute.html " + shell.Quote("@"+v) }},
 	{key: "registry.custom.host", why: noCustom},
 	{key: "registry.custom.scheme", why: noCustom},
 	{key: "registry.custom.path", why: noCustom},

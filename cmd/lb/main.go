@@ -20,7 +20,7 @@ import (
 )
 
 func main() {
-	a := &app{environ: os.Environ(), in: os.Stdin, out: os.Stdout, err: os.Stderr}
+	a := &app{environ: os.Environ(), in: os.Stdin, out: os.Stdout, err: os.Stderr, asks: terminal(os.Stdin)}
 	os.Exit(a.main(context.Background(), os.Args[1:]))
 }
 
@@ -30,6 +30,7 @@ type app struct {
 	in      io.Reader
 	out     io.Writer // data
 	err     io.Writer // talk
+	asks    bool      // in is a person at a terminal
 }
 
 // main runs the command line and returns the exit code.

@@ -16,6 +16,7 @@ import (
 
 	"serin/admin"
 	"serin/canary"
+	"serin/internal/shell"
 	"serin/registry/consul"
 	"serin/route"
 )
@@ -243,7 +244,7 @@ func (a *app) writeOverride(ctx context.Context, client *consul.Client, was cons
 			fmt.Fprintln(a.err, "warning:", e)
 		}
 	}
-	fmt.Fprintf(a.out, "same as: consul kv put -cas -modify-index=%d %s %s\n", was.Index, shellQuote(was.Key), shellQuote(string(text)))
+	fmt.Fprintf(a.out, "same as: consul kv put -cas -modify-index=%d %s %s\n", was.Index, shell.Quote(was.Key), shell.Quote(string(text)))
 	if *w.dry {
 		return nil
 	}
@@ -263,7 +264,7 @@ func (a *app) writeOverride(ctx context.Context, client *consul.Client, was cons
 }
 
 func changedMeanwhile(key string) error {
-	return fail(exitConflict, fmt.Errorf("%s was changed by someone else meanwhile; nothing was written", key), "look at lb overrides get "+shellQuote(key)+" and try again")
+	return fail(exitConflict, fmt.Errorf("%s was changed by someone else meanwhile; nothing was written", key), "look at lb overrides get "+shell.Quote(key)+" and try again")
 }
 
 func (a *app) overridesEditCommand() *cobra.Command {
@@ -300,7 +301,7 @@ func (a *app) overridesEditCommand() *cobra.Command {
 				os.Remove(f.Name())
 				return
 			}
-			fmt.Fprintf(a.err, "your text is kept: lb overrides set %s %s\n", shellQuote(key), shellQuote(f.Name()))
+			fmt.Fprintf(a.err, "your text is kept: lb overrides set %s %s\n", shell.Quote(key), shell.Quote(f.Name()))
 		}()
 		_, err = f.Write(pair.Value)
 		if err = errors.Join(err, f.Close()); err != nil {
@@ -363,7 +364,7 @@ func (a *app) overridesDeleteCommand() *cobra.Command {
 			return noOverride(client, key)
 		}
 		fmt.Fprintf(a.out, "%s\n%s", key, canary.Diff(pair.Value, nil))
-		fmt.Fprintf(a.out, "same as: consul kv delete -cas -modify-index=%d %s\n", pair.Index, shellQuote(key))
+		fmt.Fprintf(a.out, "same as: consul kv delete -cas -modify-index=%d %s\n", pair.Index, shell.Quote(key))
 		if *dry {
 			return nil
 		}
