@@ -22,11 +22,23 @@ type scale struct {
 	InvalidChecks int           // invalid documents shown in all their places through the binary
 	Hijack        int           // requests while an intruder claims what another has
 	Fuzz          time.Duration // of each parser of the routing
+	Rollbacks     int           // rollbacks of a bad canary
+	SharedOutage  time.Duration // how long both arms fail
+	Aborts        int           // aborts by hand
+	RampKeys      int           // keys while two balancers run a ramp
+	RampRounds    int           // requests of each key on the way
+	RampRate      float64       // requests a second meanwhile
 }
 
 var (
-	ci   = scale{FollowRounds: 20, CanaryRate: 2000, CanaryCount: 20000, StickyKeys: 10000, OutageTime: 10 * time.Second, Rolls: 2, Stops: 4, BadTags: 200, InvalidChecks: 30, Hijack: 10000, Fuzz: time.Minute}
-	full = scale{FollowRounds: 100, CanaryRate: 2000, CanaryCount: 20000, StickyKeys: 10000, OutageTime: time.Minute, Rolls: 10, Stops: 20, BadTags: 200, InvalidChecks: 30, Hijack: 10000, Fuzz: 5 * time.Minute}
+	ci = scale{
+		FollowRounds: 20, CanaryRate: 2000, CanaryCount: 20000, StickyKeys: 10000, OutageTime: 10 * time.Second, Rolls: 2, Stops: 4, BadTags: 200, InvalidChecks: 30, Hijack: 10000, Fuzz: time.Minute,
+		Rollbacks: 5, SharedOutage: 5 * time.Second, Aborts: 50, RampKeys: 20000, RampRounds: 6, RampRate: 4000,
+	}
+	full = scale{
+		FollowRounds: 100, CanaryRate: 2000, CanaryCount: 20000, StickyKeys: 10000, OutageTime: time.Minute, Rolls: 10, Stops: 20, BadTags: 200, InvalidChecks: 30, Hijack: 10000, Fuzz: 5 * time.Minute,
+		Rollbacks: 25, SharedOutage: 30 * time.Second, Aborts: 50, RampKeys: 100000, RampRounds: 6, RampRate: 4000,
+	}
 )
 
 func size(t *testing.T) scale {
@@ -62,6 +74,10 @@ func TestScaleIsDocumented(t *testing.T) {
 		{"invalid documents", ci.InvalidChecks, full.InvalidChecks},
 		{"requests while an intruder claims what another has", ci.Hijack, full.Hijack},
 		{"fuzzing of tags, route commands, hosts, paths, networks, each", ci.Fuzz, full.Fuzz},
+		{"rollbacks of a bad canary", ci.Rollbacks, full.Rollbacks},
+		{"time that both arms fail", ci.SharedOutage, full.SharedOutage},
+		{"aborts by hand", ci.Aborts, full.Aborts},
+		{"keys while two balancers run a ramp", ci.RampKeys, full.RampKeys},
 	} {
 		want := fmt.Sprintf("| %s | %s | %s |", row.what, thousands(row.ci), thousands(row.full))
 		if !strings.Contains(string(page), want) {

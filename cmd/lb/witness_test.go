@@ -61,8 +61,12 @@ func TestFailures(t *testing.T) {
 		o.FirstClass = class
 		but := allFailures
 		for _, pair := range []struct{ has, all *bool }{
-			{&is.Status5xx, &but.Status5xx}, {&is.Connect, &but.Connect}, {&is.Timeout, &but.Timeout},
-			{&is.Reset, &but.Reset}, {&is.Truncated, &but.Truncated}, {&is.GRPC, &but.GRPC},
+			{&is.Status5xx, &but.Status5xx},
+			{&is.Connect, &but.Connect},
+			{&is.Timeout, &but.Timeout},
+			{&is.Reset, &but.Reset},
+			{&is.Truncated, &but.Truncated},
+			{&is.GRPC, &but.GRPC},
 		} {
 			*pair.all = !*pair.has
 		}
