@@ -126,6 +126,7 @@ func (b *balancer) adminServer(metrics prometheus.Gatherer) *admin.Server {
 		Core:         b.core,
 		Canary:       b.canaries,
 		CanaryEditor: b.editor(),
+		Fleet:        b.fleet,
 		Overrides:    b.overrides,
 		ReadOnly:     b.cfg.readOnly(),
 		Registry:     b.registryStatus,

@@ -47,6 +47,7 @@ func (b *balancer) restore() {
 		f.Restore(s.Keys[f.path])
 	}
 	b.ownership.restore(s.Owners)
+	b.restoreRollouts(s.Rollouts)
 	b.watcher.Resume(s.Catalog)
 	b.loop.SetSnapshot(s.Catalog)
 	b.restored = true

@@ -69,6 +69,7 @@ type balancer struct {
 	admin         *admin.Server
 
 	listeners
+	rollouts
 
 	latest   atomic.Pointer[registry.Snapshot] // what the watcher published last
 	keyed    atomic.Bool                       // the shared secret was read, or cannot be
@@ -218,6 +219,7 @@ func (b *balancer) follow(reg prometheus.Registerer) error {
 	var random [16]byte
 	rand.Read(random[:])
 	b.canaries.SetSecret([2]uint64{binary.LittleEndian.Uint64(random[:]), binary.LittleEndian.Uint64(random[8:])})
+	b.joinFleet(reg)
 	reg.MustRegister(b.ownMetrics()...)
 	return nil
 }
@@ -306,12 +308,16 @@ func (b *balancer) published(old, table *route.Table, _ route.Changes) {
 		}
 	}
 	b.canaries.Metrics.InForce(sharesInForce(table))
+	b.warmups.published(old.Snapshot(), table.Snapshot(), time.Now())
+	b.warm(time.Now())
+	b.tellFleet()
 	b.ownership.published(table)
 }
 
 // observe is told every request's outcome.
 func (b *balancer) observe(o *proxy.Outcome) {
 	b.metrics.Observe(o)
+	b.witness.observe(o)
 	if b.access != nil {
 		b.access.Log(o)
 	}
@@ -342,6 +348,9 @@ func (b *balancer) serve(ctx context.Context) error {
 	g.Go(func() error { return b.watcher.Run(plane, b.snapshot) })
 	g.Go(func() error { return b.engine.Run(plane, b.traffic...) })
 	g.Go(func() error { return b.admin.Run(plane, b.looking) })
+	g.Go(func() error { return b.fleet.Run(plane) })
+	g.Go(func() error { return b.attend(plane) })
+	g.Go(func() error { return b.introduce(plane) })
 	g.Go(func() error { return b.shareSecret(plane) })
 	g.Go(func() error { return b.hangups(plane) })
 	g.Go(func() error { return b.auth.Run(plane) })
@@ -386,7 +395,7 @@ func (b *balancer) serve(ctx context.Context) error {
 // other keys, or clients would meet one that splits nothing and lacks routes.
 func (b *balancer) build(ctx context.Context) error {
 	wait, end := context.WithTimeout(ctx, 2*time.Second)
-	first := []<-chan struct{}{b.canaries.First()}
+	first := []<-chan struct{}{b.canaries.First(), b.fleet.First()}
 	for _, f := range b.keys {
 		first = append(first, f.First())
 	}
