@@ -153,9 +153,11 @@ type entry struct {
 
 func (f *fleet) history() (entries []entry) {
 	f.t.Helper()
-	if err := getJSON("http://"+f.lbs[0].admin+"/api/v1/canary/web/history", &entries); err != nil {
+	var ring struct{ Events []entry }
+	if err := getJSON("http://"+f.lbs[0].admin+"/api/v1/canary/web/history", &ring); err != nil {
 		f.t.Fatal(err)
 	}
+	entries = ring.Events
 	slices.SortStableFunc(entries, func(a, b entry) int { return a.Time.Compare(b.Time) })
 	return entries
 }

@@ -302,7 +302,7 @@ func (r *run) leave() {
 	if r.session.id == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), time.Second)
 	defer cancel()
 	if r.leads(time.Now()) {
 		// A lock that goes with its session cannot be had at once by another.
