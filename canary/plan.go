@@ -11,23 +11,23 @@ import (
 
 // Defaults of analysis.
 const (
-	DefaultAlpha        = 0.001
-	DefaultBeta         = 0.05
-	DefaultMargin       = 2
-	DefaultMaxErrorRate = 0.01
-	DefaultMinRequests  = 100
+	DefaultAlpha        = evidence.DefaultAlpha
+	DefaultBeta         = evidence.DefaultBeta
+	DefaultMargin       = evidence.DefaultMargin
+	DefaultMaxErrorRate = evidence.DefaultMaxErrorRate
+	DefaultMinRequests  = evidence.DefaultMinRequests
 	DefaultWarmup       = 30 * time.Second
 	DefaultMaxWait      = time.Hour
 )
 
 // Plan returns the part of the document that moves its share, with all defaults
 // filled in but for control, whose absence is not the word "run". It is nil when
-// the document is no rollout: without steps, ramp, analysis, control and id what
-// it says holds, and no state is asked. service "" is the document of all
+// the document is no rollout: without steps, ramp, analysis, control, id and
+// notify what it says holds, and no state is asked. service "" is the document of all
 // services without one of their own, "*" in the plan. Plan is pure, and the
 // result shares nothing that is written again.
 func (d *Document) Plan(service, key string, index uint64, hash string) *rollout.Plan {
-	if d.Steps == nil && d.Ramp == nil && d.Analysis == nil && d.Control == "" && d.ID == "" {
+	if d.Steps == nil && d.Ramp == nil && d.Analysis == nil && d.Control == "" && d.ID == "" && d.Notify == nil {
 		return nil
 	}
 	p := &rollout.Plan{

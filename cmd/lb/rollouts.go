@@ -14,6 +14,7 @@ import (
 
 	"serin/canary"
 	"serin/canary/rollout"
+	"serin/canary/webhook"
 	"serin/route"
 )
 
@@ -25,10 +26,11 @@ import (
 //	table → fleet.SetApplied
 //	events → notifier
 type rollouts struct {
-	fleet   *rollout.Fleet
-	witness witness
-	warmups warmups
-	plans   atomic.Pointer[map[string]*rollout.Plan]
+	fleet    *rollout.Fleet
+	witness  witness
+	warmups  warmups
+	notifier *webhook.Notifier
+	plans    atomic.Pointer[map[string]*rollout.Plan]
 }
 
 // joinFleet makes b's part in the rollouts. The listeners are open.
@@ -42,6 +44,7 @@ func (b *balancer) joinFleet(reg prometheus.Registerer) {
 		Metrics:  rollout.NewMetrics(reg),
 	}
 	b.witness.recorder = b.fleet.Recorder
+	b.notifier = &webhook.Notifier{Log: b.log.Named("webhook"), Metrics: webhook.NewMetrics(reg)}
 	b.canaries.Plans = b.rolloutPlans
 }
 
@@ -96,6 +99,9 @@ func (b *balancer) restoreRollouts(kept map[string]json.RawMessage) {
 
 // happened is told what this balancer did to a rollout.
 func (b *balancer) happened(e rollout.Event, p *rollout.Plan) {
+	if p != nil {
+		b.notifier.Notify(e, p)
+	}
 }
 
 // applied is what is in force of each document, by rollout: what the table makes

@@ -349,6 +349,7 @@ func (b *balancer) serve(ctx context.Context) error {
 	g.Go(func() error { return b.engine.Run(plane, b.traffic...) })
 	g.Go(func() error { return b.admin.Run(plane, b.looking) })
 	g.Go(func() error { return b.fleet.Run(plane) })
+	g.Go(func() error { return b.notifier.Run(plane) })
 	g.Go(func() error { return b.attend(plane) })
 	g.Go(func() error { return b.introduce(plane) })
 	g.Go(func() error { return b.shareSecret(plane) })
