@@ -40,8 +40,8 @@ type bitmap struct {
 type epoch struct{ over int }
 
 // newFirsts has the bitmaps of failed, drawn, and so many thresholds of latency.
-func newFirsts(margin float64, latency int) *firsts {
-	f := &firsts{ledger: ledger{margin: margin}}
+func newFirsts(better *test, latency int) *firsts {
+	f := &firsts{ledger: ledger{better: better}}
 	for e := range f.maps {
 		if e == failed || e == drawn || e <= latency {
 			f.maps[e] = new(bitmap)
@@ -97,7 +97,7 @@ func (f *firsts) see(key uint64, hasKey bool, ratio float64, exact bool, arm int
 // 1. What the old one has found stays, with its weight.
 func (f *firsts) begin(event int) {
 	now := f.ledger.sum()
-	f.ledger = ledger{margin: f.ledger.margin, logs: now}
+	f.ledger = ledger{better: f.ledger.better, logs: now}
 	over := f.epochs[event].over
 	both(&f.bank, &f.ledger.logs, func(bank, now *Logs, e int) {
 		if e != event {

@@ -62,6 +62,9 @@ func (c Config) look(t Tally, n int, alone bool) Finding {
 		f.Because = fmt.Sprintf("not enough was seen to call the canary worse: E = %s < %s", number(f.E), number(f.Threshold))
 	default:
 		f.Verdict, f.Because = c.passes(t, f)
+		if f.Verdict == Undecided && f.E >= f.Threshold/100 {
+			f.Because += fmt.Sprintf("; E = %s of %s that call it worse", number(f.E), number(f.Threshold))
+		}
 	}
 	return f
 }
@@ -86,7 +89,7 @@ func (c Config) logE(t Tally) float64 {
 func (c Config) uneven(t Tally, n int) (fires, many bool) {
 	few, more := math.Inf(-1), math.Inf(-1)
 	for k, x := range t.Split {
-		if uneven[k] < 1 {
+		if uneven.odds[k] < uneven.null {
 			few = logAdd(few, x)
 		} else {
 			more = logAdd(more, x)
@@ -96,10 +99,9 @@ func (c Config) uneven(t Tally, n int) (fires, many bool) {
 }
 
 // passes judges a canary that is not worse: whether that is because too little
-// was seen. The failures must be few, or few beside stable's; and where latency
-// is judged the slow requests likewise. Each null hypothesis (it is margin times
-// worse and its error rate is not below the maximum) is refused at beta by itself;
-// all of them are, so that nothing is spent on their number.
+// was seen. The failures must be few, or few beside stable's, each way at beta: a
+// canary that is neither passes with at most twice that. Where latency is judged
+// the slow requests must be so too, which costs nothing: both are needed.
 func (c Config) passes(t Tally, f Finding) (Verdict, string) {
 	enough := math.Log(1 / c.Beta)
 	mirror := t.Better[failed].logE() >= enough
@@ -199,10 +201,11 @@ func percent(part, whole uint64) string {
 
 // rate prints a share as a percentage.
 func rate(p float64) string {
-	if p = p * 100; p > 0 && p < 0.1 {
+	switch p *= 100; {
+	case p > 0 && p < 0.1:
 		return strconv.FormatFloat(p, 'g', 2, 64) + " %"
-	} else if p > 0.1 && p < 2 {
-		return strconv.FormatFloat(p, 'f', 2, 64) + " %"
+	case p < 2:
+		return strings.TrimSuffix(strconv.FormatFloat(p, 'f', 2, 64), "0") + " %"
 	}
 	return strconv.FormatFloat(p, 'f', 1, 64) + " %"
 }

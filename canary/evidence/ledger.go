@@ -19,7 +19,7 @@ type seen [numbers]bool
 // or when their place is needed, so that counting costs no logarithm and loses
 // no digits. It is not safe for concurrent use.
 type ledger struct {
-	margin float64
+	better *test // by which the canary passes
 	cells  [16]cell
 	logs   ratios // of cells that made room
 }
@@ -43,7 +43,7 @@ func (l *ledger) see(ratio float64, exact bool, arm int, s seen) {
 	i := math.Float64bits(ratio) * 0x9E3779B97F4A7C15 >> 60
 	c := &l.cells[i]
 	if c.ratio != ratio || c.exact != exact {
-		l.logs.take(c, l.margin)
+		l.logs.take(c, l.better)
 		*c = cell{ratio: ratio, exact: exact}
 	}
 	for e, is := range s {
@@ -57,7 +57,7 @@ func (l *ledger) see(ratio float64, exact bool, arm int, s seen) {
 func (l *ledger) sum() ratios {
 	r := l.logs
 	for i := range l.cells {
-		r.take(&l.cells[i], l.margin)
+		r.take(&l.cells[i], l.better)
 	}
 	return r
 }
@@ -65,21 +65,24 @@ func (l *ledger) sum() ratios {
 // take adds what a cell counted. A ratio that is only an upper bound of the
 // canary's share makes it look better than it is: that is no evidence that it
 // passes, nor that the arms get what they should not.
-func (r *ratios) take(c *cell, margin float64) {
-	add := func(l *Logs, alternatives Logs, null float64, event int) {
+func (r *ratios) take(c *cell, better *test) {
+	if c.ratio == 0 {
+		return
+	}
+	add := func(l *Logs, t *test, event int) {
 		n := c.n[event]
-		l.see(alternatives, null, c.ratio, n[0]+n[1], n[1])
+		l.see(t, c.ratio, n[0]+n[1], n[1])
 	}
 	for e := range r.worse {
-		add(&r.worse[e], worse, 1, e)
+		add(&r.worse[e], worse, e)
 	}
 	if !c.exact {
 		return
 	}
 	for e := range r.better {
-		add(&r.better[e], better(margin), margin, e)
+		add(&r.better[e], better, e)
 	}
-	add(&r.split, uneven, 1, drawn)
+	add(&r.split, uneven, drawn)
 }
 
 // each calls f with every one of the ratios, and the event that it is of.

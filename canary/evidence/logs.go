@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 )
 
@@ -17,46 +18,62 @@ type Logs [8]float64
 // million failures make 4.6e9.
 const most = 1e13
 
-// worse are the alternatives of the test that rolls back: so many times as
-// likely to fail as stable.
-var worse = Logs{1.25, 1.5, 2, 3, 5, 10, 30, 100}
+// test is a set of alternatives to a null hypothesis, all of them given as how
+// many times the odds, that an event comes from the canary, are what its share
+// says; for rare events that is how many times as likely they are there.
+type test struct {
+	null float64
+	odds [8]float64
+	logs Logs // ln(odds/null)
+}
 
-// uneven are those of the check of the sample ratio: the canary's odds are so
-// many times what they should be. The first four say that it got too few.
-var uneven = Logs{1 / 2., 1 / 1.25, 1 / 1.1, 1 / 1.03, 1.03, 1.1, 1.25, 2}
-
-// better are the mirror image of worse, against margin.
-func better(margin float64) (l Logs) {
-	for k, d := range worse {
-		l[k] = margin / d
+func newTest(null float64, odds [8]float64) *test {
+	t := &test{null: null, odds: odds}
+	for k, d := range odds {
+		t.logs[k] = math.Log(d / null)
 	}
-	return l
+	return t
+}
+
+// worse is the test that rolls back: so many times as likely to fail as stable.
+var worse = newTest(1, [8]float64{1.25, 1.5, 2, 3, 5, 10, 30, 100})
+
+// uneven is the check of the sample ratio. The first four alternatives say that
+// the canary got too few.
+var uneven = newTest(1, [8]float64{1 / 2., 1 / 1.25, 1 / 1.1, 1 / 1.03, 1.03, 1.1, 1.25, 2})
+
+// better is the mirror image of worse, against margin.
+func better(margin float64) *test {
+	odds := worse.odds
+	for k, d := range odds {
+		odds[k] = margin / d
+	}
+	return newTest(margin, odds)
 }
 
 // see adds n events, of which canary were the canary's, that were drawn when its
-// share was r. The ratios are those of the alternatives to null, both given as
-// how much likelier (in odds) an event comes from the canary than its share says:
+// share was r:
 //
 //	π(δ) = rδ/(rδ+1−r)
 //	canary: ln(π(δ)/π(null)),  stable: ln((1−π(δ))/(1−π(null)))
-func (l *Logs) see(alternatives Logs, null, r float64, n, canary uint64) {
+func (l *Logs) see(t *test, r float64, n, canary uint64) {
 	if n == 0 {
 		return
 	}
-	base := math.Log1p(r * (null - 1))
-	for k, d := range alternatives {
-		l[k] += float64(n)*(base-math.Log1p(r*(d-1))) + float64(canary)*math.Log(d/null)
+	base := math.Log1p(r * (t.null - 1))
+	for k, d := range t.odds {
+		l[k] += float64(n)*(base-math.Log1p(r*(d-1))) + float64(canary)*t.logs[k]
 	}
 }
 
 // logE is the logarithm of the mean of the ratios. It neither overflows nor
 // underflows.
 func (l Logs) logE() float64 {
-	sum := math.Inf(-1)
+	top, sum := slices.Max(l[:]), 0.0
 	for _, x := range l {
-		sum = logAdd(sum, x)
+		sum += math.Exp(x - top)
 	}
-	return sum - math.Log(float64(len(l)))
+	return top + math.Log(sum/float64(len(l)))
 }
 
 // plus returns the logarithms of the products of the ratios.
