@@ -5,7 +5,7 @@ import (
 )
 
 // Metrics of a Fleet. A nil *Metrics counts nothing. Series of a service go with
-// its rollout.
+// its rollout, or its document.
 type Metrics struct {
 	leader      prometheus.Gauge
 	balancers   prometheus.Gauge
@@ -16,7 +16,8 @@ type Metrics struct {
 	behind      *prometheus.GaugeVec   // service
 	transitions *prometheus.CounterVec // service, kind
 
-	phases map[string]Phase // as shown
+	phases  map[string]Phase // as shown
+	counted map[string]bool  // services in transitions
 }
 
 // NewMetrics registers the metrics of a Fleet.
@@ -42,7 +43,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "lb_canary_transitions_total",
 			Help: "What this balancer did to rollouts, by kind of event.",
 		}, []string{"service", "kind"}),
-		phases: map[string]Phase{},
+		phases: map[string]Phase{}, counted: map[string]bool{},
 	}
 	r.MustRegister(m.leader, m.balancers, m.vetoes, m.phase, m.step, m.evidence, m.behind, m.transitions)
 	return m
@@ -57,6 +58,7 @@ func (m *Metrics) vetoed() {
 func (m *Metrics) happened(e Event) {
 	if m != nil {
 		m.transitions.WithLabelValues(e.Service, e.Kind).Inc()
+		m.counted[e.Service] = true
 	}
 }
 
@@ -77,8 +79,13 @@ func (m *Metrics) show(v view) {
 			m.step.DeleteLabelValues(service)
 			m.evidence.DeleteLabelValues(service)
 			m.behind.DeleteLabelValues(service)
-			m.transitions.DeletePartialMatch(prometheus.Labels{"service": service})
 			delete(m.phases, service)
+		}
+	}
+	for service := range m.counted {
+		if _, ok := v.applied[service]; !ok && v.plans[service] == nil {
+			m.transitions.DeletePartialMatch(prometheus.Labels{"service": service})
+			delete(m.counted, service)
 		}
 	}
 	for service, p := range v.plans {

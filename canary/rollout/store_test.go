@@ -284,6 +284,10 @@ type balancer struct {
 
 // join starts a balancer.
 func (m *memory) join(t *testing.T, id string, plans ...*Plan) *balancer {
+	return m.joinWith(t, id, func(*Fleet) {}, plans...)
+}
+
+func (m *memory) joinWith(t *testing.T, id string, set func(*Fleet), plans ...*Plan) *balancer {
 	b := &balancer{link: m.link(), t: t, done: make(chan struct{})}
 	b.Fleet = &Fleet{
 		Store: b.link, Self: Self{ID: id, Node: "node-" + id},
@@ -299,6 +303,7 @@ func (m *memory) join(t *testing.T, id string, plans ...*Plan) *balancer {
 			b.events = append(b.events, e)
 		},
 	}
+	set(b.Fleet)
 	b.link.latency = time.Millisecond
 	b.apply(plans...)
 	var ctx context.Context
