@@ -82,7 +82,8 @@ func (p *parser) cidr(n node) string {
 // for gigabytes of compiled program.
 const (
 	maxRegexpLength = 1024
-	maxRegexpSize   = 50_000 // instructions and ranges, all patterns of a document together
+	maxRegexpSize   = 50_000            // instructions and ranges, all patterns of a document together
+	maxRegexpTotal  = 4 * maxRegexpSize // the same of all documents that environments make
 )
 
 func (p *parser) pattern(n node, want string) string {

@@ -38,6 +38,10 @@ type parser struct {
 	err *Error
 	at  int // byte offset of err
 	re  int // size of all regular expressions so far
+	all int // the same of the documents that environments make
+	// naming is set while only the names of fields are looked at, and null is no
+	// mistake: of a merge patch, in which it removes a field.
+	naming bool
 	// within is the environment whose document is read, if one is: of its own
 	// mistakes the first counts, not one in the rest of the text.
 	within *node
@@ -48,6 +52,9 @@ func (p *parser) fail(at node, hint, format string, args ...any) {
 }
 
 func (p *parser) failAt(off int, path, hint, format string, args ...any) {
+	if p.naming {
+		return
+	}
 	if p.err == nil || p.inside(off) && !p.inside(p.at) {
 		line, column := position(p.src, off)
 		p.at = off
@@ -90,11 +97,15 @@ func (p *parser) object(n node, want string, known fields) {
 			in = " in " + n.path
 		}
 		switch {
+		case ok && p.naming && m.value.kind == 'n':
 		case ok:
 			read(m.value)
 		case n.path == "" && strings.HasPrefix(m.name, "x-"):
 		default:
+			naming := p.naming
+			p.naming = false
 			p.failAt(m.off, m.value.path, didYouMean(m.name, slices.Sorted(maps.Keys(known))), `unknown field "%s"%s`, short(m.name), in)
+			p.naming = naming
 		}
 	}
 }

@@ -44,7 +44,7 @@ func (p *parser) slow(n node) string {
 		return n.text
 	}
 	d := p.span(n)
-	if p.err != nil {
+	if d == nil {
 		return ""
 	}
 	text, _ := d.MarshalText()

@@ -87,6 +87,11 @@ func (p *parser) environment(n node) (env Environment, patch node) {
 			patch.members = append(patch.members, m)
 		}
 	}
+	// A field of another name that is null would leave no trace in what is merged.
+	names := &parser{key: p.key, src: p.src, naming: true}
+	if names.document(patch); names.err != nil && p.err == nil {
+		p.err, p.at = names.err, names.at
+	}
 	env.Patch = patch.append(nil)
 	return env, patch
 }
@@ -119,11 +124,13 @@ func (p *parser) patched(e node, env Environment, doc node) *environmentError {
 		}
 	}
 	doc.path = "" // x-* fields may stand in it
-	sub := &parser{key: p.key, src: p.src, re: p.re, within: &e}
+	sub := &parser{key: p.key, src: p.src, within: &e}
 	sub.document(doc)
+	p.all += sub.re
 	switch {
+	case sub.err == nil && p.all > maxRegexpTotal:
+		p.fail(e, "use fewer regular expressions or environments", "%s makes the regular expressions of all environments too large", e.path)
 	case sub.err == nil:
-		p.re = sub.re
 	case sub.inside(sub.at):
 		if p.err == nil {
 			p.err, p.at = sub.err, sub.at

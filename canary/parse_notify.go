@@ -46,7 +46,7 @@ func (p *parser) webhook(n node) string {
 		return s
 	}
 	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+	if err != nil || !strings.HasPrefix(s, "http://") && !strings.HasPrefix(s, "https://") || u.Hostname() == "" {
 		p.fail(n, hint, `%s "%s" is not an address`, n.path, short(s))
 	}
 	return s

@@ -13,7 +13,7 @@ func (p *parser) configServer(n node) string {
 		return s
 	}
 	u, err := url.Parse(s)
-	if err != nil || u.Scheme == "" {
+	if err != nil || u.Scheme == "" || !strings.HasPrefix(s, u.Scheme+":") {
 		p.fail(n, hint, `%s "%s" is not an address`, n.path, short(s))
 		return s
 	}
@@ -27,7 +27,7 @@ func (p *parser) configServer(n node) string {
 			p.fail(n, "write "+u.Scheme+"://host:port/path, without credentials", `%s "%s" is not an address of a document`, n.path, short(u.Redacted()))
 		}
 	case "file":
-		if u.Host != "" || u.RawQuery != "" || u.Fragment != "" || !strings.HasPrefix(u.Path, "/") || strings.HasSuffix(u.Path, "/") {
+		if u.Host != "" || u.RawQuery != "" || u.Fragment != "" || !strings.HasPrefix(u.Path, "/") || strings.HasPrefix(u.Path, "//") || strings.HasSuffix(u.Path, "/") {
 			p.fail(n, "write file:/path", `%s "%s" is not the whole path of a file`, n.path, short(s))
 		}
 	default:

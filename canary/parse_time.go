@@ -20,7 +20,7 @@ func (p *parser) duration(n node) *Duration {
 	switch {
 	case err != nil:
 		p.fail(n, hint, `%s "%s" is not a duration`, n.path, short(s))
-	case d < 0:
+	case strings.HasPrefix(s, "-"):
 		p.fail(n, "", `%s "%s" must not be negative`, n.path, short(s))
 	}
 	return (*Duration)(&d)
@@ -52,7 +52,8 @@ func (p *parser) time(n node) *time.Time {
 		}
 		return nil
 	}
-	if t = t.UTC(); t.Year() < 1970 || t.Year() > 9999 {
+	years := min(t.Year(), t.UTC().Year())
+	if t = t.UTC(); years < 1970 || t.Year() > 9999 {
 		p.fail(n, "", `%s "%s" must be in the years 1970 to 9999`, n.path, short(s))
 		return nil
 	}

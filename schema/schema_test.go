@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func compiled(t *testing.T) *jsonschema.Schema {
+func compiled(t testing.TB) *jsonschema.Schema {
 	t.Helper()
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema.Canary()))
 	if err != nil {
@@ -48,7 +48,7 @@ func validate(s *jsonschema.Schema, doc string) error {
 type parsing struct{ doc, want string }
 
 // cases reads canary/testdata/valid.txt or invalid.txt.
-func cases(t *testing.T, name string) (out []parsing) {
+func cases(t testing.TB, name string) (out []parsing) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "canary", "testdata", name))
 	if err != nil {
@@ -179,4 +179,24 @@ func TestSchemaNamesThePlace(t *testing.T) {
 	if err == nil || !strings.Contains(fmt.Sprint(err), "/match/0/to") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// FuzzSchema: what Parse accepts the schema does not refuse.
+func FuzzSchema(f *testing.F) {
+	for _, name := range []string{"valid.txt", "invalid.txt"} {
+		for _, c := range cases(f, name) {
+			if len(c.doc) < 2000 {
+				f.Add(c.doc)
+			}
+		}
+	}
+	s := compiled(f)
+	f.Fuzz(func(t *testing.T, doc string) {
+		if _, err := canary.Parse("k", []byte(doc)); err != nil {
+			return
+		}
+		if err := validate(s, doc); err != nil {
+			t.Errorf("Parse accepts %s\n%v", doc, err)
+		}
+	})
 }

@@ -133,7 +133,7 @@ func (e editor) definitions() {
 	percent := pattern(`^0*(100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?)%$`)
 	defs["share"] = either(&schema{Type: "number", Minimum: "0", Maximum: "1"}, percent)
 	defs["share"].Description = `A share: a number 0..1, or a percentage such as "10%".`
-	defs["duration"] = pattern(`^[+-]?0$|^\+?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+$`)
+	defs["duration"] = pattern(`^\+?0$|^\+?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+$`)
 	defs["duration"].Description = `A time with its unit: "500ms", "30s", "1h30m".`
 	defs["span"] = &schema{Ref: "#/$defs/duration", Not: pattern(`^[^1-9]*$`), Description: `A time longer than 0: "30s", "1h30m".`}
 	defs["time"] = pattern(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$`)
@@ -332,5 +332,9 @@ func (e editor) parts(s *schema) *schema {
 	}
 	out := new(*s)
 	out.Description = ""
+	if s.AdditionalProperties != nil { // names of any kind
+		out.MinProperties = nil
+		out.AdditionalProperties = e.patch(s.AdditionalProperties)
+	}
 	return out
 }
