@@ -130,6 +130,7 @@ type Register struct {
 type Canary struct {
 	Prefix     string
 	StaleAfter time.Duration // of documents that do not say
+	Seed       string        // file
 }
 
 // Daemon are the daemon.* options: where other proxies ask for arms.

@@ -311,6 +311,10 @@ var options = []*option{
 		doc: "KV key of the document for all services; PREFIX/<service> is that of one service", unit: "key",
 	},
 	{
+		key: "canary.seed", group: "Canary", field: func(c *Config) any { return &c.Canary.Seed },
+		doc: "file with an object of documents by service, \"*\" for all others, each written at the start where Consul has none", unit: "file",
+	},
+	{
 		key: "canary.staleafter", group: "Canary", field: func(c *Config) any { return &c.Canary.StaleAfter },
 		doc: "how long the last known share is kept when its source is lost, where the document has no stale_after",
 	},

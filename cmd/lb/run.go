@@ -73,6 +73,7 @@ type balancer struct {
 
 	latest   atomic.Pointer[registry.Snapshot] // what the watcher published last
 	keyed    atomic.Bool                       // the shared secret was read, or cannot be
+	seed     []seedDocument                    // of canary.seed
 	restored bool                              // the state on disk is in use
 	ready    atomic.Bool                       // was ready once; stays so until draining
 	draining atomic.Bool
@@ -143,6 +144,9 @@ func assembleOn(open listeners, cfg Config, out io.Writer, log hclog.Logger) (_ 
 			b.closeFiles()
 		}
 	}()
+	if b.seed, err = readSeed(cfg.Canary.Seed); err != nil {
+		return nil, err
+	}
 	if err := b.listenTraffic(cfg.Proxy.Addr); err != nil {
 		return nil, err
 	}
@@ -353,6 +357,7 @@ func (b *balancer) serve(ctx context.Context) error {
 	g.Go(func() error { return b.attend(plane) })
 	g.Go(func() error { return b.introduce(plane) })
 	g.Go(func() error { return b.shareSecret(plane) })
+	g.Go(func() error { return b.sow(plane) })
 	g.Go(func() error { return b.hangups(plane) })
 	g.Go(func() error { return b.auth.Run(plane) })
 	g.Go(func() error { return b.flusher.Run(plane) })
