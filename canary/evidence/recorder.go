@@ -21,7 +21,8 @@ type Sample struct {
 	Addr   string // of the instance first tried, for its warm-up
 }
 
-// freezeAfter is how many of stable's requests make thresholds of latency.
+// freezeAfter is how many of stable's answers make thresholds of latency. What
+// failed is none of them: it may have failed at once.
 const freezeAfter = 1000
 
 // Recorder counts the samples of one rollout in one balancer. It is safe for
@@ -34,7 +35,7 @@ type Recorder struct {
 	step    atomic.Uint64
 	warming atomic.Pointer[warming] // nil: nothing warms up
 
-	times  *times // of stable; nil unless SlowAuto
+	times  *times // of stable's answers; nil unless SlowAuto
 	limits [2]atomic.Int64
 	freeze sync.Mutex // held while limits are taken from times
 }
@@ -105,7 +106,7 @@ func (r *Recorder) Record(s Sample) {
 	if r.firsts != nil {
 		r.firsts.see(s.Key, s.HasKey, ratio, exact, arm, is)
 	}
-	if r.times != nil && !s.Canary {
+	if r.times != nil && !s.Canary && !s.Failed {
 		if r.times.add(s.Took) >= freezeAfter && r.limits[0].Load() == 0 {
 			r.freezeLimits()
 		}

@@ -244,6 +244,10 @@ func TestLimitsAreFrozen(t *testing.T) {
 		}
 	}
 	stable(freezeAfter-1, time.Millisecond)
+	for range 100 {
+		r.Record(Sample{Ratio: 0.5, Failed: true})
+		r.Record(Sample{Ratio: 0.5, Canary: true})
+	}
 	r.Step()
 	check("too few", 0, 0)
 	r.Record(Sample{Ratio: 0.5})

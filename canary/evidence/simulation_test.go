@@ -175,6 +175,34 @@ func TestCondition1StickyKeysCountOnce(t *testing.T) {
 	figure(t, "the same clients, alpha 0.001, each request counted: alarms", "%.0f %% of %d runs", float64(all)*100/runs, runs)
 }
 
+// A canary that is five times better, and clients of whom in the end all have
+// failed once: those of the canary come last, which is no alarm.
+func TestStickyClientsThatFailLater(t *testing.T) {
+	t.Parallel()
+	const runs = 60
+	hits, cfg := 0, Config{Alpha: 0.05, Sticky: true}
+	for run := range runs {
+		c, r := newCrowd(uint64(2000+run), 300), single(cfg)
+		known := map[uint64]bool{}
+		for i := 0; len(known) < 300*95/100 && i < 100_000; i++ {
+			s := c.next(0.1 + 0.3*float64(min(i, 9999)/1000)/10)
+			if s.Failed = c.rng.Float64() < 0.1; s.Canary {
+				s.Failed = c.rng.Float64() < 0.02
+			}
+			if !s.Failed || known[s.Key] {
+				continue
+			}
+			known[s.Key] = true
+			r.Record(s)
+			if alarm(cfg, r.Tally()) {
+				hits++
+				break
+			}
+		}
+	}
+	atMost(t, "better, and later", hits, runs, cfg.Alpha)
+}
+
 // Three balancers, each with its veto, and all pooled: together within alpha.
 func TestSeveralBalancersShareAlpha(t *testing.T) {
 	t.Parallel()
