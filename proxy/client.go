@@ -1,9 +1,32 @@
 package proxy
 
 import (
+	"cmp"
+	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
+
+// clientHeader is the header in which trusted peers tell the client's address.
+func (c *Core) clientHeader() string { return canonical(cmp.Or(c.Headers.Trusted, xff)) }
+
+const xff = "X-Forwarded-For"
+
+// CheckTrustedHeader says why a header cannot be Headers.Trusted; "" can.
+func CheckTrustedHeader(name string) error {
+	folded := fold(name)
+	switch {
+	case name == "":
+	case !isToken(name):
+		return fmt.Errorf("want the name of a header, such as Client-IP")
+	case folded == "forwarded":
+		return fmt.Errorf("Forwarded is not read as a list of addresses; want a header such as Client-IP or X-Forwarded-For")
+	case isFraming([]byte(folded)), slices.Contains(kept[:], folded), slices.Contains(hopByHop[:], canonical(name)):
+		return fmt.Errorf("%s says something else than the client's address; want a header such as Client-IP", name)
+	}
+	return nil
+}
 
 func (c *Core) trusts(peer netip.Addr) bool {
 	peer = peer.Unmap().WithZone("")
@@ -17,10 +40,10 @@ func (c *Core) trusts(peer netip.Addr) bool {
 
 // ClientAddr returns the address that is believed to be the client's: the
 // peer's, or where the peer is trusted the rightmost address of
-// X-Forwarded-For that is not. Behind something that is no address nothing is
-// believed.
+// X-Forwarded-For, or of the header that Headers.Trusted names, that is not.
+// Behind something that is no address nothing is believed.
 func (c *Core) ClientAddr(h Header, remote netip.Addr) netip.Addr {
-	client, t := remote.Unmap().WithZone(""), trail{lines: h["X-Forwarded-For"]}
+	client, t := remote.Unmap().WithZone(""), trail{lines: h[c.clientHeader()]}
 	for c.trusts(client) {
 		addr, more, ok := t.next()
 		if !more || !ok {
@@ -33,10 +56,10 @@ func (c *Core) ClientAddr(h Header, remote netip.Addr) netip.Addr {
 
 // Chain appends to buf the addresses that a request is believed to have come
 // over, for access rules: the peer's, those of the trusted proxies in
-// X-Forwarded-For from the right, and last the client's. It is nil where a
+// X-Forwarded-For (or Headers.Trusted) from the right, and last the client's. It is nil where a
 // trusted proxy names a client that is no address: that one cannot be judged.
 func (c *Core) Chain(h Header, remote netip.Addr, buf []netip.Addr) []netip.Addr {
-	client, t := remote.Unmap().WithZone(""), trail{lines: h["X-Forwarded-For"]}
+	client, t := remote.Unmap().WithZone(""), trail{lines: h[c.clientHeader()]}
 	buf = append(buf, client)
 	for c.trusts(client) {
 		addr, more, ok := t.next()
@@ -64,7 +87,7 @@ func (c *Core) Secure(h Header, remote netip.Addr, tls bool) bool {
 	return strings.EqualFold(proto, "https") || strings.EqualFold(proto, "wss")
 }
 
-// trail reads the addresses of X-Forwarded-For from the right: the way back to
+// trail reads a list of addresses such as X-Forwarded-For from the right: the way back to
 // the client.
 type trail struct {
 	lines []string

@@ -84,6 +84,10 @@ type Headers struct {
 	TLS       string // proxy.header.tls
 	TLSValue  string // proxy.header.tls.value
 	Debug     bool   // proxy.header.debug: X-LB-Service, -Arm, -Why, -Instance on responses
+	// Trusted is proxy.trusted.header: in which trusted peers tell the client's
+	// address; "" is X-Forwarded-For. With another one their X-Forwarded-For and
+	// Forwarded are not believed. Instances get it with the believed address.
+	Trusted string
 }
 
 // WithDefaults returns t with every zero replaced by its default, and every

@@ -72,7 +72,7 @@ func (h *Headers) isOurs(folded []byte) bool {
 		return true
 	}
 	var buf [64]byte
-	for _, name := range [...]string{h.ClientIP, h.RequestID, h.TLS} {
+	for _, name := range [...]string{h.ClientIP, h.RequestID, h.TLS, h.Trusted} {
 		if name != "" && string(appendFold(buf[:0], name)) == string(folded) {
 			return true
 		}
@@ -95,14 +95,18 @@ func isFraming(folded []byte) bool {
 // one its instance gets: hop-by-hop headers are removed first, then whatever
 // pretends to be ours, then the forwarding headers are added, so that nothing
 // the client lists in Connection can take them away. A trusted peer's
-// forwarding headers are continued; X-Forwarded-Host is the host that the
-// client asked for.
+// forwarding headers are continued; where it tells the client's address in
+// another header, X-Forwarded-For is made of that. X-Forwarded-Host is the host
+// that the client asked for.
 func (c *Core) ForwardHeaders(h Header, f Forwarding) {
 	var came earlier
 	if c.trusts(f.Remote.Addr()) {
 		came = earlier{
 			forwarded: h["Forwarded"], xff: h["X-Forwarded-For"], proto: first(h, "X-Forwarded-Proto"), port: first(h, "X-Forwarded-Port"),
 			host: first(h, "X-Forwarded-Host"), prefix: first(h, "X-Forwarded-Prefix"), shadow: first(h, ShadowHeader),
+		}
+		if name := c.clientHeader(); name != xff { // whoever writes another one need not look at these
+			came.forwarded, came.xff = nil, h[name]
 		}
 	}
 	trailers := hasToken(h["Te"], "trailers")
@@ -133,7 +137,7 @@ type earlier struct {
 }
 
 func (c *Core) addForwarding(h Header, came earlier, f Forwarding) {
-	values := make([]string, 0, 12) // of all headers, in one piece
+	values := make([]string, 0, 13) // of all headers, in one piece
 	add := func(name, value string) {
 		values = append(values, value)
 		h[name] = values[len(values)-1 : len(values) : len(values)]
@@ -168,6 +172,9 @@ func (c *Core) addForwarding(h Header, came earlier, f Forwarding) {
 	add("Forwarded", forwarded(came.forwarded, f, proto))
 	if name := c.Headers.ClientIP; name != "" {
 		add(canonical(name), client)
+	}
+	if name := c.clientHeader(); name != xff {
+		add(name, client)
 	}
 	if name := c.Headers.RequestID; name != "" && f.RequestID != "" {
 		add(canonical(name), f.RequestID)

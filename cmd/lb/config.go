@@ -313,6 +313,9 @@ func (c Config) Validate() (errs []error) {
 	if _, err := proxy.ParseAuthSchemes(c.Proxy.Auth); err != nil {
 		bad("proxy.auth", c.Proxy.Auth, err.Error())
 	}
+	if err := proxy.CheckTrustedHeader(c.Proxy.Headers.Trusted); err != nil {
+		bad("proxy.trusted.header", c.Proxy.Headers.Trusted, err.Error())
+	}
 	if _, err := c.Proxy.Gzip.compression(); err != nil {
 		bad("proxy.gzip.contenttype", c.Proxy.Gzip.ContentType, err.Error())
 	}

@@ -85,7 +85,7 @@ func (o *offline) table() (*route.Table, Config, *proxy.Core, error) {
 	if err != nil {
 		return bad(err)
 	}
-	core := &proxy.Core{Settings: cfg.Proxy.settings(), Trusted: cfg.Proxy.Trusted}
+	core := &proxy.Core{Settings: cfg.Proxy.settings(), Trusted: cfg.Proxy.Trusted, Headers: proxy.Headers{Trusted: cfg.Proxy.Headers.Trusted}}
 	schemes, err := proxy.ParseAuthSchemes(cfg.Proxy.Auth)
 	if err != nil {
 		return bad(fail(exitUsage, fmt.Errorf("proxy.auth: %w", err), ""))

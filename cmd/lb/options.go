@@ -86,6 +86,10 @@ var options = []*option{
 		doc: "peers whose X-Forwarded-* and Forwarded headers are believed; from all others they are replaced", unit: "CIDR,…",
 	},
 	{
+		key: "proxy.trusted.header", group: "Traffic", field: func(c *Config) any { return &c.Proxy.Headers.Trusted },
+		doc: "header in which these peers tell the client's address, such as Client-IP; empty is X-Forwarded-For. With another one their X-Forwarded-For and Forwarded are not believed", unit: "header",
+	},
+	{
 		key: "proxy.tlsskipverify", group: "Traffic", field: func(c *Config) any { return &c.Proxy.TLSSkipVerify },
 		doc: "let the tag option tlsskipverify=true turn off certificate checks; without it that tag option does nothing",
 	},

@@ -246,6 +246,7 @@ func TestOptionsReachWhatTheyAreFor(t *testing.T) {
 		{"registry.consul.checksRequired=all", seen, `{"Check":null,"Checks":[{"CheckID":"a","TTL":"1h","Status":"passing"},{"CheckID":"b","TTL":"1h","Status":"critical"}]}`, "", "200", "503"},
 		{"registry.consul.tagprefix=ours-", seen, `{"Tags":["ours-/"]}`, "", "404", "200"},
 		{"proxy.trusted=127.0.0.1", seen, "", "Seen-Forwarded-For", "200 127.0.0.1", "200 203.0.113.7, 127.0.0.1"},
+		{"proxy.trusted=127.0.0.1 proxy.trusted.header=Client-IP", seen, "", "Seen-Forwarded-For", "200 127.0.0.1", "200 203.0.113.8, 127.0.0.1"},
 		{"proxy.noroutestatus=418", seen, `{"Tags":["urlprefix-/elsewhere"]}`, "", "404", "418"},
 		{"proxy.panic.critical=true", seen, `{"Check":{"TTL":"1h","Status":"critical"}}`, "", "503", "200"},
 		{"proxy.tlsskipverify=true", seen, `{"Tags":["urlprefix-/ proto=https tlsskipverify=true"]}`, "", "502", "200"},
@@ -273,6 +274,7 @@ func TestOptionsReachWhatTheyAreFor(t *testing.T) {
 			answer := func(r *running) string {
 				req, _ := http.NewRequestWithContext(t.Context(), "GET", r.url("/"), nil)
 				req.Header.Set("X-Forwarded-For", "203.0.113.7")
+				req.Header.Set("Client-Ip", "203.0.113.8")
 				res, text := send(req)
 				if res == nil {
 					return text
