@@ -231,7 +231,9 @@ func TestAServerThatFailsIsTriedThreeTimes(t *testing.T) {
 
 func TestWhatOtherTriesCannotHelpIsTriedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		to := func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "http://elsewhere/", http.StatusTemporaryRedirect) }
+		to := func(rw http.ResponseWriter, r *http.Request) {
+			http.Redirect(rw, r, "http://elsewhere/", http.StatusTemporaryRedirect)
+		}
 		w := newWorld(t, map[string]http.HandlerFunc{"moved": to, "elsewhere": status(200), "gone": status(410), "busy": status(429)})
 		w.n.Notify(promoted, planFor(rollout.Notify{URL: "http://moved/"}, rollout.Notify{URL: "http://gone/"}, rollout.Notify{URL: "http://busy/"}))
 		pass(time.Minute)
