@@ -42,6 +42,7 @@ func TestFindings(t *testing.T) {
 	f(Config{}, [2]int{360, 40}, none, none, Undecided, "needs about 944 more requests of the canary")
 	f(Config{}, [2]int{3600, 400}, none, none, Undecided, "needs about 584 more requests of the canary")
 	f(Config{}, [2]int{3600, 400}, [2]int{3, 1}, none, Undecided, "needs about 862 more requests of the canary without a failure, or more failures of stable, to tell that it is not worse")
+	f(Config{}, [2]int{3801, 412}, [2]int{4, 6}, none, Undecided, "needs about 1,875 more requests of the canary without a failure, or more failures of stable, to tell that it is not worse; E = 408 of 1,000 that call it worse")
 	f(Config{MinRequests: 2000}, [2]int{9000, 1000}, none, none, Undecided, "needs about 1,000 more requests of the canary")
 	f(Config{}, [2]int{9000, 1000}, none, none, Pass, "the canary fails 0.0 % of 1,000 requests: with 95.0 % confidence below 0.99 %, and 1.0 % is allowed")
 	f(Config{}, [2]int{9000, 1000}, [2]int{450, 50}, none, Pass, "the canary fails 5.0 % of 1,000 requests, stable 5.0 % of 9,000: with 95.0 % confidence not 2 times as much")
@@ -74,6 +75,27 @@ func TestExamplesOfThePage(t *testing.T) {
 			t.Errorf("example %d: %+v\nwant %+v", i+1, got, want)
 		}
 	}
+}
+
+// Where latency is judged half of the evidence is of failures, half of latency.
+func TestEvidenceOfLatencyIsAveraged(t *testing.T) {
+	f := func(cfg Config, want float64) {
+		t.Helper()
+		// E of 10, of 1000 and of 100,000.
+		tally := Tally{Balancers: 1, Requests: [2]uint64{1, 1}}
+		for e, x := range []float64{10, 1e3, 1e5} {
+			for k := range tally.Worse[e] {
+				tally.Worse[e][k] = math.Log(x)
+			}
+		}
+		if got := cfg.Pool(tally).E; math.Abs(got/want-1) > 1e-9 {
+			t.Errorf("%+v: E = %v, want %v", cfg, got, want)
+		}
+	}
+	f(Config{}, 10)
+	f(Config{Slow: time.Second}, 10/2.+1e3/2)
+	f(Config{SlowAuto: true}, 10/2.+1e3/4+1e5/4)
+	f(Config{SlowAuto: true, Slow: time.Second}, 10/2.+1e3/4+1e5/4)
 }
 
 func TestLowTrafficIsUndecided(t *testing.T) {
