@@ -62,7 +62,7 @@ func notLinkLocal(_, address string, _ syscall.RawConn) error {
 		return err
 	}
 	if addr.Addr().Unmap().IsLinkLocalUnicast() {
-		return fmt.Errorf("address %s is link-local: it cannot be a Consul agent of others", addr)
+		return fmt.Errorf("the link-local address %s cannot be a Consul agent of others", addr.Addr())
 	}
 	return nil
 }
