@@ -143,7 +143,7 @@ func TestPermissionsRevoked(t *testing.T) {
 		}
 		return rules
 	}
-	kv, services, rest := part("key"), part("service_prefix"), part("node", "service ")
+	kv, services, rest := part("key"), part("service_prefix"), part("node", "service ", "session", "agent")
 	if strings.Count(kv+services+rest, "\n") != len(lines) {
 		t.Fatalf("docs/OPERATIONS.md has rules this test does not know: %q", lines)
 	}
@@ -151,6 +151,11 @@ func TestPermissionsRevoked(t *testing.T) {
 	token := set(kv + services + rest)
 
 	o := startOutage(l, "-registry.consul.token", token)
+	// It is enough for rollouts.
+	l.kvPut("lb/canary/guarded", `{"ratio":0.1,"analysis":true}`)
+	for _, key := range []string{"lb/state/guarded", "lb/log/guarded"} {
+		eventually(t, 10*time.Second, "the balancer writes "+key, func() error { _, err := l.call("GET", "/v1/kv/"+key, ""); return err })
+	}
 	set(services + rest)
 	o.shares("just after kv was revoked", 0.5, 0.5)
 	eventually(t, 25*time.Second, "web's share ends", func() error { return applied(o.b, "web", 0) })
