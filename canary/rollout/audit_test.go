@@ -120,9 +120,9 @@ func TestStatesOfDeletedDocumentsGo(t *testing.T) {
 		m.put("lb/state/old", `{"v":1,"id":"x","phase":"rolled_back","key":"lb/canary/old"}`)
 		m.put("lb/state/kept", `{"v":1,"id":"x","phase":"rolled_back","key":"lb/canary/web"}`)
 		m.put("lb/state/nobody", `{"v":1,"id":"x","phase":"rolled_back"}`)
-		a := m.join(t, "a", stepsPlan(7))
-		b := m.join(t, "b")
-		b.SetPlans(nil)
+		m.join(t, "a", stepsPlan(7))
+		time.Sleep(time.Second)
+		m.join(t, "b")
 		time.Sleep(30 * time.Second)
 		if m.get("lb/state/old").Index == 0 {
 			t.Error("a state went before its document can be known")
@@ -133,7 +133,6 @@ func TestStatesOfDeletedDocumentsGo(t *testing.T) {
 				t.Errorf("state of %s: %v, want %v", key, got, want)
 			}
 		}
-		_ = a
 	})
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
@@ -184,6 +183,36 @@ func TestStateIsWrittenAgainAfterConsulLostIt(t *testing.T) {
 		time.Sleep(70 * time.Second)
 		if s := m.stateOf("web"); s.Phase != Promoted || s.Began != before.Began {
 			t.Errorf("state %+v", s)
+		}
+		m.noneSkipped(t, 3)
+	})
+}
+
+func TestConsulLosesEverything(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		done := stepsPlan(7)
+		done.Service, done.Control = "done", Promote
+		a := m.join(t, "a", stepsPlan(7), done)
+		b := m.join(t, "b", stepsPlan(7), done)
+		time.Sleep(70 * time.Second)
+		if s := m.stateOf("web"); s.Step != 1 || m.stateOf("done").Phase != Promoted {
+			t.Fatalf("state %+v", s)
+		}
+		m.wipe(a, b)
+		time.Sleep(30 * time.Second)
+		if s := m.stateOf("web"); s.Step != 1 || s.Phase != Running {
+			t.Errorf("state %+v", s)
+		}
+		if s := m.stateOf("done"); s.Phase != Promoted {
+			t.Errorf("state of what was promoted: %+v", s)
+		}
+		if len(leaders(a, b)) != 1 || len(a.Balancers("web")) != 2 {
+			t.Errorf("%d lead, %d publish", len(leaders(a, b)), len(a.Balancers("web")))
+		}
+		time.Sleep(50 * time.Second)
+		if s := m.stateOf("web"); s.Phase != Promoted {
+			t.Errorf("in the end %+v", s)
 		}
 		m.noneSkipped(t, 3)
 	})

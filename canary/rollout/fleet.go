@@ -184,6 +184,8 @@ type run struct {
 	lost    error  // why it does not any more
 	learned map[string]learned
 	absent  map[string]absent
+	doubt   time.Time            // until when what the watch shows may be gone
+	asked   time.Time            // when the keys themselves were asked last
 	writing map[string]bool      // states on their way, by service
 	refused map[string]time.Time // when to write those again whose writing failed
 

@@ -39,7 +39,38 @@ func (r *run) lead(now time.Time) {
 		}
 	}
 	r.clean(now)
+	r.revive(now)
 	r.logDocuments(now)
+}
+
+// revive writes the states again that are gone with Consul's own state.
+func (r *run) revive(now time.Time) {
+	if !now.Before(r.doubt) || now.Sub(r.asked) < storeLimit {
+		return
+	}
+	r.asked = now
+	for service, h := range r.world.states {
+		if r.writing[service] || h.Damaged != "" {
+			continue
+		}
+		if _, ok := r.absent[service]; ok {
+			r.write(service, h, h.State, func(bool, State) {
+				r.log.Info("the state of a rollout was written again", "service", service, "id", h.ID)
+			})
+			continue
+		}
+		key := r.prefix + "/" + service
+		r.writing[service] = true
+		r.apart(func(ctx context.Context) func() {
+			p, err := call(ctx, func(ctx context.Context) (Pair, error) { return r.f.Store.Get(ctx, key) })
+			return func() {
+				delete(r.writing, service)
+				if err == nil && p.Index == 0 && r.world.states[service].index == h.index {
+					r.absent[service] = absent{h.index, time.Now()}
+				}
+			}
+		})
+	}
 }
 
 // step writes the state that follows, if one does.

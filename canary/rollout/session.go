@@ -8,6 +8,11 @@ import (
 	"time"
 )
 
+// doubted is how long after the end of a session the watch is not taken at its
+// word: a session may end because Consul lost its state, and what is gone with
+// that is shown for a while, the lock of a leader too.
+const doubted = 15 * time.Minute
+
 // session is what this balancer's keys belong to, and the lock of the leader.
 type session struct {
 	id      string // "": none
@@ -101,6 +106,7 @@ func (r *run) loseSession(id string) {
 		r.resign("its session has ended")
 	}
 	r.session = session{busy: r.session.busy, next: r.session.made.Add(retryAfter)}
+	r.doubt = time.Now().Add(doubted)
 	r.dirty = true
 }
 
@@ -126,7 +132,8 @@ func (r *run) elect(now time.Time) {
 	case s.holds:
 		return // the watch is behind
 	}
-	if holder != "" && holder != s.id || s.asking || now.Before(s.elect) || r.lost != nil {
+	free := holder == "" || holder == s.id || now.Before(r.doubt)
+	if !free || s.asking || now.Before(s.elect) || r.lost != nil && !now.Before(r.doubt) {
 		return
 	}
 	s.asking, s.asked = true, now
@@ -147,6 +154,9 @@ func (r *run) onElected(id string, got bool, err error) {
 	}
 	s.asking = false
 	s.elect = time.Now().Add(retryAfter + rand.N(retryAfter/4))
+	if r.world != nil && r.world.lock.session != "" {
+		s.elect = time.Now().Add(storeLimit)
+	}
 	if errors.Is(err, ErrNoSession) {
 		r.loseSession(id)
 		return

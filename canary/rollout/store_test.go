@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -87,6 +88,21 @@ func (m *memory) endSessions() {
 		for id := range m.sessions {
 			m.end(id)
 		}
+	})
+}
+
+// wipe loses everything, as Consul in development mode does when it restarts;
+// the watches of these go on showing what they had seen, as they do then.
+func (m *memory) wipe(all ...*balancer) {
+	m.locked(func() {
+		for _, b := range all {
+			b.link.set(func() { b.ghosts = maps.Clone(m.pairs) })
+		}
+		clear(m.pairs)
+		clear(m.sessions)
+		m.index = 1
+		close(m.changed)
+		m.changed = make(chan struct{})
 	})
 }
 
