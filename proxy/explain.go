@@ -58,6 +58,10 @@ type Explanation struct {
 	URL      string `json:"url"`
 	Location string `json:"location"` // of a redirect
 	Arm      string `json:"arm"`      // "" where no route was chosen
+	// Environment is the document's one that the client is in, "" for none.
+	Environment string `json:"environment,omitempty"`
+	// Mirror is the host:port of the canary that gets a copy, "" for none.
+	Mirror string `json:"mirror,omitempty"`
 	// Weights are the instances that the route may choose from, with their share
 	// of all its requests as the table has it.
 	Weights []ExplainedWeight `json:"weights"`
@@ -137,7 +141,10 @@ func (e *Explanation) chosen(d *Decision, r Request) {
 	e.Route = &ExplainedRoute{Host: d.Route.Host, Path: d.Route.Path, Source: sourceOf(d.Route)}
 	e.Weights = weightsOf(d.Route)
 	if d.Part != nil {
-		e.Service, e.Arm = d.Part.Service, d.Arm.String()
+		e.Service, e.Arm, e.Environment = d.Part.Service, d.Arm.String(), d.Environment
+	}
+	if d.Mirror != nil {
+		e.Mirror = d.Mirror.Addr
 	}
 	switch t := d.Target; {
 	case t != nil:
@@ -248,10 +255,28 @@ func whyArm(d *Decision, r Request) string {
 	if d.Panic && d.Why != WhyPanic {
 		why += "; so few of its instances are well that ejections are ignored"
 	}
-	if sp.Because != "" {
-		why += "; " + sp.Because
+	for _, because := range [...]string{sp.Because, sp.Capacity()} {
+		if because != "" {
+			why += "; " + because
+		}
 	}
-	return arm + ": " + why
+	if d.Environment != "" {
+		why += "; the client is in the environment " + d.Environment
+	}
+	return arm + ": " + why + whyCopied(d, r.Method())
+}
+
+// whyCopied says what is copied of the requests that go the same way.
+func whyCopied(d *Decision, method string) string {
+	m := d.Split.Mirror
+	if m == nil || !(m.Ratio > 0) || d.Arm != route.Stable || !mirrors(m, method) {
+		return ""
+	}
+	copied := "; " + percents(m.Ratio) + " of such requests are copied to canary"
+	if d.Mirror == nil && m.Ratio > 0.5 { // which the draw in the middle is below
+		copied += ", which has no instance for a copy now"
+	}
+	return copied
 }
 
 // keyOf names the first of the split's sources that the request has.

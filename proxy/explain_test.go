@@ -74,6 +74,30 @@ func TestExplain(t *testing.T) {
 		"200 / web backup b:1 http://b:1/: backup: neither stable nor canary has an instance that can serve")
 	f("web w w:1 critical /", "GET a.test/", nil,
 		"200 / web stable w:1 http://w:1/: stable: no instance is ready, and proxy.panic.critical lets those serve that Consul calls critical")
+	// the limit of overload, environments, copies
+	f(twoAndOne, "GET a.test/", &route.Split{Explicit: true, Ratio: 0.75, Overload: 0.5},
+		"200 / web stable s2:1 http://s2:1/: stable: by chance: 20 % of the requests go to canary, and shown is the draw in the middle; capacity: 1 canary, 2 stable")
+	office := forClients(&route.Split{}, &route.Split{Ratio: 1, Because: "ramp"}, "203.0.113.0/24")
+	f(twoAndOne, "GET a.test/", office,
+		"200 / web canary c1:1 http://c1:1/: canary: by chance: 100 % of the requests go to canary, and shown is the draw in the middle; ramp; the client is in the environment office")
+	if e := explain(t, twoAndOne, "GET a.test/", office, Settings{}); e.Environment != "office" || e.Mirror != "" {
+		t.Errorf("environment %q, mirror %q", e.Environment, e.Mirror)
+	}
+	if e := explain(t, twoAndOne, "GET a.test/ from:192.0.2.1", office, Settings{}); e.Environment != "" || e.Arm != "stable" {
+		t.Errorf("environment %q, arm %q", e.Environment, e.Arm)
+	}
+	const byChance = "200 / web stable s2:1 http://s2:1/: stable: by chance: 0 % of the requests go to canary, and shown is the draw in the middle"
+	copied := func(lines, r string, ratio float64, mirror, want string) {
+		t.Helper()
+		e := explain(t, lines, r, &route.Split{Explicit: true, Mirror: &route.Mirror{Ratio: ratio}}, Settings{})
+		if got := brief(e); got != want || e.Mirror != mirror {
+			t.Errorf("got %s, copied to %q\nwant %s", got, e.Mirror, want)
+		}
+	}
+	copied(twoAndOne, "GET a.test/", 0.75, "c1:1", byChance+"; 75 % of such requests are copied to canary")
+	copied(twoAndOne, "GET a.test/", 0.25, "", byChance+"; 25 % of such requests are copied to canary")
+	copied(twoAndOne, "POST a.test/", 1, "", byChance)
+	copied("web s1 s1:1 passing /\nweb s2 s2:1 passing /", "GET a.test/", 1, "", byChance+"; 100 % of such requests are copied to canary, which has no instance for a copy now")
 	sticky := func() *route.Split {
 		return &route.Split{Explicit: true, Ratio: 1, Method: route.Hash, Sticky: route.Sticky{By: []route.KeySource{
 			{Kind: route.KeyHeader, Name: "X-User"}, {Kind: route.KeyCookie, Name: "lb", Mint: true}, {Kind: route.KeyIP},

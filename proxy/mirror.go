@@ -34,16 +34,21 @@ var safeMethods = [...]string{"GET", "HEAD", "OPTIONS"}
 // among the canaries is a draw, so that it takes no turn from what is served.
 func (d *Decision) mirror(live Live, method string, draw uint64) {
 	m := d.Split.Mirror
-	if m == nil || d.Arm != route.Stable || d.critical || !(fraction(draw) < m.Ratio) {
-		return
-	}
-	if methods := m.Methods; len(methods) > 0 && !slices.Contains(methods, method) || len(methods) == 0 && !slices.Contains(safeMethods[:], method) {
+	if m == nil || d.Arm != route.Stable || d.critical || !(fraction(draw) < m.Ratio) || !mirrors(m, method) {
 		return
 	}
 	t := d.Part.Arms[route.Canary].Pick(route.Pick{Balance: route.RandomBalance, Draw: again(draw), Live: live})
 	if t != nil && t.Addr != d.Target.Addr && admitsAlike(d.Target.Options, t.Options) {
 		d.Mirror = t
 	}
+}
+
+// mirrors reports whether requests of a method are copied.
+func mirrors(m *route.Mirror, method string) bool {
+	if len(m.Methods) == 0 {
+		return slices.Contains(safeMethods[:], method)
+	}
+	return slices.Contains(m.Methods, method)
 }
 
 // again makes another uniform number of one (the finaliser of splitmix64).

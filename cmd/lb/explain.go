@@ -131,6 +131,9 @@ func writeExplanation(out io.Writer, e proxy.Explanation) error {
 		row("instance", "%s", instance)
 		row("is asked", "%s (Host: %s)", e.URL, e.Host)
 	}
+	if e.Mirror != "" {
+		row("copied to", "%s", e.Mirror)
+	}
 	if e.Why != "" && e.Why != e.Answer {
 		row("because", "%s", e.Why)
 	}
