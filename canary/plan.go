@@ -23,8 +23,8 @@ const (
 // Plan returns the part of the document that moves its share, with all defaults
 // filled in but for control, whose absence is not the word "run". It is nil when
 // the document is no rollout: without steps, ramp, analysis, control, id and
-// notify what it says holds, and no state is asked. service "" is the document of all
-// services without one of their own, "*" in the plan. Plan is pure, and the
+// notify what it says holds, and no state is asked. service "" is the document of
+// all services without one of their own, "*" in the plan. Plan is pure, and the
 // result shares nothing that is written again.
 func (d *Document) Plan(service, key string, index uint64, hash string) *rollout.Plan {
 	if d.Steps == nil && d.Ramp == nil && d.Analysis == nil && d.Control == "" && d.ID == "" && d.Notify == nil {
