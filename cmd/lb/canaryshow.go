@@ -28,7 +28,7 @@ func (a *app) canaryShowCommand() *cobra.Command {
 		ValidArgsFunction: a.completeService,
 	}
 	asJSON := cmd.Flags().Bool("json", false, "print JSON: key, index and document")
-	load := a.flags(cmd, "registry.consul.addr", "registry.consul.token", "canary.")
+	load := a.flags(cmd, "registry.consul.addr", "registry.consul.token", "canary.prefix")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		cfg, err := load()
 		if err != nil {

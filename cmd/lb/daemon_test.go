@@ -197,6 +197,24 @@ func TestDaemonAlone(t *testing.T) {
 	}
 }
 
+// Without Consul, from the start, everybody goes to master, and it is counted
+// that nobody knew better.
+func TestDaemonWithoutConsul(t *testing.T) {
+	s := newSite(t)
+	s.ask("PUT", "/v1/kv/lb/canary/web", `{"ratio": 1}`)
+	heal := s.consul.Break(devconsul.Fault{Kind: devconsul.Error500})
+	t.Cleanup(heal)
+	r := s.startDaemon("service=web;addr=127.0.0.1:0", nil)
+	if got := r.tells("0.2"); got != "0.2|master||" {
+		t.Errorf("without Consul: %s", got)
+	}
+	if _, text := r.probe("/metrics"); !strings.Contains(text, `lb_daemon_unknown_total{service="web"} 1`) {
+		t.Error("/metrics does not say that the share is unknown")
+	}
+	heal()
+	r.eventuallyTells("Consul is there", "0.2", "0.2|canary||")
+}
+
 // In a balancer that routes the service itself the guards count: no share
 // without a ready canary, all of it without a ready stable.
 func TestDaemonInBalancer(t *testing.T) {
