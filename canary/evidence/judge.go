@@ -18,11 +18,7 @@ const splitAlpha = 0.001
 // that their false alarms together stay within alpha.
 func (c Config) Alone(t Tally, balancers int) Finding {
 	c = c.filled()
-	f := c.look(c.Sum(t), max(balancers, 1), true)
-	if f.Verdict == Pass {
-		f.Verdict = Undecided
-	}
-	return f
+	return c.look(c.Sum(t), max(balancers, 1), true)
 }
 
 // Pool judges what all balancers have seen together. Tallies that are not valid

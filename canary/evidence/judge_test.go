@@ -98,6 +98,41 @@ func TestEvidenceOfLatencyIsAveraged(t *testing.T) {
 	f(Config{SlowAuto: true, Slow: time.Second}, 10/2.+1e3/4+1e5/4)
 }
 
+// Until there are thresholds of latency, failures alone decide what passes.
+func TestLatencyThatIsNotKnownYet(t *testing.T) {
+	tally := Tally{Balancers: 1, Requests: [2]uint64{999, 2000}, Slow: [2]uint64{0, 100}, Step: 2000}
+	if got := (Config{SlowAuto: true}).Pool(tally); got.Verdict != Pass {
+		t.Errorf("without thresholds: %+v", got)
+	}
+	tally.Limits[0] = time.Second
+	if got := (Config{SlowAuto: true}).Pool(tally); got.Verdict != Undecided {
+		t.Errorf("with thresholds: %+v", got)
+	}
+}
+
+// One balancer has all of alpha; of several the pool has half, and each a share
+// of the other half, and of what the sample ratio is checked at.
+func TestThresholds(t *testing.T) {
+	one := Tally{Balancers: 1, Requests: [2]uint64{1000, 1000}}
+	f := func(got Finding, threshold float64, want Verdict) {
+		t.Helper()
+		if math.Abs(got.Threshold-threshold) > 1e-6 || got.Verdict != want {
+			t.Errorf("%+v; want threshold %v, %s", got, threshold, want)
+		}
+	}
+	f(Config{}.Pool(one), 1000, Undecided)
+	f(Config{}.Pool(one, one), 2000, Undecided)
+	f(Config{}.Pool(one, Tally{}), 1000, Undecided)
+	f(Config{}.Pool(Config{}.Sum(one, one), one), 2000, Undecided)
+	f(Config{Alpha: 0.1}.Alone(one, 5), 100, Undecided)
+	for k := range one.Split {
+		one.Split[k] = math.Log(1500)
+	}
+	f(Config{}.Alone(one, 1), 1000, Inconclusive)
+	f(Config{}.Alone(one, 2), 4000, Undecided)
+	f(Config{}.Pool(one), 1000, Inconclusive)
+}
+
 func TestLowTrafficIsUndecided(t *testing.T) {
 	for _, sticky := range []bool{false, true} {
 		cfg := Config{Sticky: sticky}

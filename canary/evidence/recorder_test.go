@@ -183,8 +183,19 @@ func TestCondition7Warmup(t *testing.T) {
 	if got := r.Tally(); got.Better != [2]Logs{} || got.Split != (Logs{}) || got.Worse == [3]Logs{} || got.Requests[0] != 100 {
 		t.Errorf("while warming up: %+v", got)
 	}
+	r.shards = r.shards[:1]
+	before := r.Tally()
+	r.Warming(warm, 1, true) // a canary only: the ratio is the same, and a bound
+	r.Record(Sample{Ratio: 0.5, Failed: true, Addr: "b"})
 	r.Warming(nil, 1, true)
 	r.Record(Sample{Ratio: 0.5, Failed: true, Addr: "a"})
+	r.Warming(warm, 1, true)
+	r.Record(Sample{Ratio: 0.5, Failed: true, Addr: "b"})
+	var one Logs
+	one.see(better(DefaultMargin), 0.5, 1, 0)
+	if got := r.Tally(); got.Better[failed] != one || before.Better[failed] != (Logs{}) {
+		t.Errorf("one failure of three counts for passing: %v, want %v", got.Better[failed], one)
+	}
 	if got := r.Tally(); got.Better == [2]Logs{} || got.Split == (Logs{}) {
 		t.Errorf("warmed up: %+v", got)
 	}
