@@ -78,6 +78,7 @@ func (n *Notifier) private(reference string) bool {
 		if !ok || !file {
 			return p == reference
 		}
+		own, _ = filepath.Abs(own)
 		real, err := filepath.EvalSymlinks(own)
 		return filepath.Clean(own) == filepath.Clean(path) || err == nil && real == path
 	})

@@ -44,8 +44,19 @@ func (b *balancer) joinFleet(reg prometheus.Registerer) {
 		Metrics:  rollout.NewMetrics(reg),
 	}
 	b.witness.recorder = b.fleet.Recorder
-	b.notifier = &webhook.Notifier{Log: b.log.Named("webhook"), Metrics: webhook.NewMetrics(reg)}
+	b.notifier = &webhook.Notifier{Private: private(b.cfg), Log: b.log.Named("webhook"), Metrics: webhook.NewMetrics(reg)}
 	b.canaries.Plans = b.rolloutPlans
+}
+
+// private lists what documents may not have sent: the balancer's own secrets, as
+// their references. Its variables are refused without being listed.
+func private(cfg Config) (references []string) {
+	for _, path := range []string{cfg.Registry.Consul.TokenFile, cfg.Registry.Consul.TLS.KeyFile, os.Getenv("CONSUL_HTTP_TOKEN_FILE")} {
+		if path != "" {
+			references = append(references, "file:"+path)
+		}
+	}
+	return references
 }
 
 // balancerID names this process among all balancers, of the past too.

@@ -52,3 +52,12 @@ func TestBalancerID(t *testing.T) {
 		t.Errorf("%q, %q", a, b)
 	}
 }
+
+func TestPrivate(t *testing.T) {
+	t.Setenv("CONSUL_HTTP_TOKEN_FILE", "/run/token")
+	var cfg Config
+	cfg.Registry.Consul.TokenFile, cfg.Registry.Consul.TLS.KeyFile = "/etc/token", "/etc/key.pem"
+	if diff := cmp.Diff([]string{"file:/etc/token", "file:/etc/key.pem", "file:/run/token"}, private(cfg)); diff != "" {
+		t.Error(diff)
+	}
+}
