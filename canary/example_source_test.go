@@ -3,6 +3,10 @@ package canary_test
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"time"
 
 	"serin/canary"
@@ -48,4 +52,39 @@ func ExampleSource() {
 	// Output:
 	// 0.1
 	// 0.25
+}
+
+func ExampleHTTPSource() {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Println("asked by", r.Header.Get("Lb-Node"))
+		fmt.Fprint(w, `{"ratio": 0.1}`)
+	}))
+	defer server.Close()
+	source := &canary.HTTPSource{
+		URL:   server.URL + "/canary/web",
+		Every: time.Minute,
+		Self:  func() canary.Self { return canary.Self{Node: "edge-1"} },
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	source.Run(ctx, func(ev canary.Event) {
+		fmt.Printf("%s %v\n", ev.Docs[""].Value, ev.Err)
+		stop()
+	})
+	// Output:
+	// asked by edge-1
+	// {"ratio": 0.1} <nil>
+}
+
+func ExampleFileSource() {
+	dir, _ := os.MkdirTemp("", "lb")
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "web.json")
+	os.WriteFile(path, []byte(`{"ratio": 0.1}`), 0o600)
+
+	ctx, stop := context.WithCancel(context.Background())
+	(&canary.FileSource{Path: path}).Run(ctx, func(ev canary.Event) {
+		fmt.Printf("%s %v\n", ev.Docs[""].Value, ev.Err)
+		stop()
+	})
+	// Output: {"ratio": 0.1} <nil>
 }

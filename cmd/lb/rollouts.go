@@ -105,7 +105,9 @@ func (b *balancer) restoreRollouts(kept map[string]json.RawMessage) {
 		}
 		states[service] = s
 	}
-	b.canaries.SetStates(states)
+	if len(states) > 0 { // else nothing is known: a rollout waits for Consul's word
+		b.canaries.SetStates(states)
+	}
 }
 
 // happened is told what this balancer did to a rollout.
