@@ -56,10 +56,10 @@ func (a *app) root() *cobra.Command {
 	root.Version = buildVersion().String()
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddGroup(&cobra.Group{ID: "run", Title: "Run:"}, &cobra.Group{ID: "look", Title: "Look:"},
-		&cobra.Group{ID: "canary", Title: "Canary:"}, &cobra.Group{ID: "tools", Title: "Tools:"})
+		&cobra.Group{ID: "canary", Title: "Canary:"}, &cobra.Group{ID: "operate", Title: "Operate:"}, &cobra.Group{ID: "tools", Title: "Tools:"})
 	run := a.runCommand("run")
 	root.RunE = a.runner(root)
-	root.AddCommand(run, a.devCommand(), a.daemonCommand(), a.routesCommand(), a.explainCommand(), a.healthCommand(), a.canaryCommand(),
+	root.AddCommand(run, a.devCommand(), a.daemonCommand(), a.routesCommand(), a.explainCommand(), a.healthCommand(), a.canaryCommand(), a.instancesCommand(), a.drainCommand(), a.restoreCommand(),
 		a.overridesCommand(), a.importCommand(), a.validateCommand(), a.configCommand(), a.versionCommand(), exitCodesTopic())
 	root.SetHelpCommandGroupID("tools")
 	root.SetCompletionCommandGroupID("tools")

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -71,7 +73,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("NOBODY", "127.0.0.1:1")       // nobody listens there
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "put": put, "plain": plain},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "put": put, "plain": plain, "service": service},
 	})
 }
 
@@ -98,6 +100,16 @@ func put(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	defer c.Close()
 	ts.Check(c.Put(context.Background(), args[0], []byte(args[1])))
+}
+
+// service registers an instance that is well, at 10.0.0.1: service ID NAME PORT
+func service(ts *testscript.TestScript, _ bool, args []string) {
+	body := fmt.Sprintf(`{"ID": %q, "Name": %q, "Address": "10.0.0.1", "Port": %s, "Check": {"TTL": "1h", "Status": "passing"}}`, args[0], args[1], args[2])
+	req, err := http.NewRequest(http.MethodPut, "http://"+ts.Getenv("CONSUL_HTTP_ADDR")+"/v1/agent/service/register", strings.NewReader(body))
+	ts.Check(err)
+	if res, text := send(req); res == nil || res.StatusCode != http.StatusOK {
+		ts.Fatalf("%s", text)
+	}
 }
 
 // plain copies a file and puts words in place of what changes from run to run:
