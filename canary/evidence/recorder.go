@@ -33,6 +33,7 @@ type Recorder struct {
 	shards  []shard
 	firsts  *firsts // nil unless sticky
 	step    atomic.Uint64
+	against atomic.Uint64
 	warming atomic.Pointer[warming] // nil: nothing warms up
 
 	times  *times // of stable's answers; nil unless SlowAuto
@@ -129,6 +130,16 @@ func (r *Recorder) freezeLimits() {
 	p95, p99 := r.times.take()
 	r.limits[1].Store(int64(p99))
 	r.limits[0].Store(int64(p95))
+}
+
+// Against counts what was seen that speaks against the canary: its failures and
+// slow requests. While it stays the same no verdict turns to worse. It costs
+// less than Tally.
+func (r *Recorder) Against() uint64 {
+	if r == nil {
+		return 0
+	}
+	return r.against.Load()
 }
 
 // Tally returns what was seen.

@@ -48,6 +48,7 @@ type Fleet struct {
 	mu      sync.Mutex // guards what follows; never held across a call out
 	plans   map[string]*Plan
 	applied map[string]Applied // nil: SetApplied was not called yet
+	version int                // of both
 	view    view
 }
 
@@ -111,6 +112,7 @@ func (f *Fleet) set(change func()) {
 	f.init()
 	f.mu.Lock()
 	change()
+	f.version++
 	f.mu.Unlock()
 	select {
 	case f.woken <- struct{}{}:
@@ -179,6 +181,7 @@ type run struct {
 
 	plans   map[string]*Plan
 	applied map[string]Applied // nil: not known yet
+	version int                // of both
 
 	world   *world // what the Store shows; nil: not read yet
 	lost    error  // why it does not any more
@@ -192,6 +195,8 @@ type run struct {
 	session  session
 	presence map[string]*presence // what is published, by service; "" is the balancer itself
 	sending  int
+	due      time.Time // when to look for what is to be published
+	again    bool      // now
 
 	watching map[string]*watching
 	vetoes   map[string]*veto
@@ -252,7 +257,7 @@ func (r *run) rest() time.Duration {
 	if len(r.plans)+len(r.vetoes) > 0 || r.sending > 0 {
 		return busyTick
 	}
-	return idleTick
+	return min(idleTick, max(time.Until(r.due), busyTick))
 }
 
 // turn does whatever is due.
@@ -273,9 +278,12 @@ func (r *run) turn(now time.Time) {
 // take takes in what the setters were given.
 func (r *run) take() {
 	r.f.mu.Lock()
-	plans, applied := r.f.plans, r.f.applied
+	plans, applied, version := r.f.plans, r.f.applied, r.f.version
 	r.f.mu.Unlock()
-	r.plans, r.applied = plans, applied
+	if version == r.version {
+		return
+	}
+	r.plans, r.applied, r.version, r.again, r.dirty = plans, applied, version, true, true
 	for service := range applied {
 		r.known[service] = true
 	}

@@ -10,12 +10,13 @@ import (
 // watching is what this balancer sees of one rollout.
 type watching struct {
 	rec    *evidence.Recorder
+	plan   *Plan  // that judged was made of
 	id     string // of the rollout
 	judged string
 	life   int
 	moves  uint64
 
-	bad     [2][2]uint64 // failures and slow requests when it was judged last
+	against uint64 // what spoke against the canary when it was judged last
 	at      time.Time
 	n       int
 	finding evidence.Finding
@@ -35,9 +36,14 @@ func (r *run) record() {
 		if p.Analysis == nil {
 			continue
 		}
-		judged := judgedBy(p.Analysis)
 		s := r.state(service).State
 		w := r.watching[service]
+		judged := ""
+		if w != nil && w.plan == p {
+			judged = w.judged
+		} else {
+			judged = judgedBy(p.Analysis)
+		}
 		switch {
 		case w == nil || w.id != p.ID || w.judged != judged:
 			w = &watching{rec: evidence.NewRecorder(p.Analysis.Config), id: p.ID, judged: judged}
@@ -48,6 +54,7 @@ func (r *run) record() {
 			// The others keep what we had seen: what comes now is another's.
 			w = &watching{rec: evidence.NewRecorder(p.Analysis.Config), id: p.ID, judged: judged, life: w.life + 1, moves: w.moves}
 		default:
+			w.plan = p
 			if s.ID == p.ID && s.Moves != w.moves {
 				w.rec.Step()
 				w.moves = s.Moves
@@ -74,13 +81,12 @@ func (r *run) judge(now time.Time) {
 		p := r.plans[service]
 		h := r.state(service)
 		n := r.balancers(p, h.State)
-		t := w.rec.Tally()
-		bad := [2][2]uint64{t.Failures, t.Slow}
-		if bad == w.bad && n == w.n && now.Sub(w.at) < time.Second {
+		against := w.rec.Against()
+		if against == w.against && n == w.n && now.Sub(w.at) < time.Second {
 			continue
 		}
-		w.bad, w.at, w.n = bad, now, n
-		w.finding = p.Analysis.Alone(t, n)
+		w.against, w.at, w.n = against, now, n
+		w.finding = p.Analysis.Alone(w.rec.Tally(), n)
 		if w.finding.Verdict == evidence.Worse {
 			r.object(p, h, w.finding, now)
 		}

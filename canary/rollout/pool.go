@@ -114,7 +114,13 @@ func (r *run) pool(p *Plan, s State) evidence.Finding {
 	if p.Analysis == nil {
 		return evidence.Finding{}
 	}
-	judged := judgedBy(p.Analysis)
+	w := r.watching[p.Service]
+	judged := ""
+	if w != nil && w.plan == p {
+		judged = w.judged
+	} else {
+		judged = judgedBy(p.Analysis)
+	}
 	shared := s.shared(p)
 	var tallies []evidence.Tally
 	add := func(n Node) {
@@ -126,7 +132,7 @@ func (r *run) pool(p *Plan, s State) evidence.Finding {
 		}
 		tallies = append(tallies, n.Evidence)
 	}
-	if w := r.watching[p.Service]; w != nil {
+	if w != nil {
 		add(r.own(p.Service, time.Time{}))
 	}
 	if r.world != nil {

@@ -63,9 +63,10 @@ func (r *run) own(service string, at time.Time) Node {
 // publish sends what the others do not know yet: that this balancer is there,
 // and what it has applied and seen of each document.
 func (r *run) publish(now time.Time) {
-	if !r.session.alive(now) {
+	if !r.session.alive(now) || !r.again && now.Before(r.due) {
 		return
 	}
+	r.again, r.due = false, now.Add(idleTick)
 	r.publishOne("", now)
 	for service := range r.applied {
 		if !strings.Contains(service, "/") && service != "" {
@@ -98,7 +99,13 @@ func (r *run) publishOne(service string, now time.Time) {
 		p = &presence{}
 		r.presence[service] = p
 	}
-	if p.busy || r.sending >= sendings || now.Before(p.retry) || now.Sub(p.at) < soonest && !p.at.IsZero() {
+	if p.busy || r.sending >= sendings { // when one is done all are looked at
+		return
+	}
+	if soon := later(p.at, soonest); now.Before(soon) || now.Before(p.retry) {
+		if now.Before(soon) && soon.Before(r.due) {
+			r.due = soon
+		}
 		return
 	}
 	a := r.applied[service]
@@ -124,7 +131,7 @@ func (r *run) publishOne(service string, now time.Time) {
 		})
 		return func() {
 			r.sending--
-			p.busy = false
+			p.busy, r.again = false, true
 			if errors.Is(err, ErrNoSession) {
 				r.loseSession(session)
 				return
@@ -156,7 +163,7 @@ func (r *run) withdraw(service string, p *presence) {
 			return struct{}{}, r.f.Store.Delete(ctx, key)
 		})
 		return func() {
-			p.busy = false
+			p.busy, r.again = false, true
 			r.say("publishing to the other balancers", err)
 			if err != nil {
 				p.retry = time.Now().Add(retryAfter)

@@ -77,7 +77,7 @@ func (r *run) onSession(id string, sent time.Time, err error) {
 		return
 	}
 	*s = session{id: id, made: sent, renewed: sent, next: sent.Add(renewEvery)}
-	r.dirty = true
+	r.dirty, r.again = true, true
 }
 
 func (r *run) onRenewed(id string, sent time.Time, err error) {

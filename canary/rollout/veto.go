@@ -64,7 +64,7 @@ func (r *run) object(p *Plan, h held, f evidence.Finding, now time.Time) {
 	r.f.Metrics.vetoed()
 	r.log.Warn("the canary is worse: this balancer stops it", "service", p.Service, "id", p.ID, "phase", string(next.Phase), "e", f.E, "threshold", f.Threshold, "because", f.Because)
 	if sent := r.presence[p.Service]; sent != nil {
-		sent.slow = time.Time{} // the others judge by what was seen
+		sent.slow, r.again = time.Time{}, true // the others judge by what was seen
 	}
 	r.dirty = true
 }

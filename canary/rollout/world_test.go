@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"testing"
@@ -51,7 +52,11 @@ func FuzzWorld(f *testing.F) {
 // BenchmarkTurn is one look at everything, with 2,000 documents of which a tenth
 // are rollouts, on four balancers.
 func BenchmarkTurn(b *testing.B) {
-	r := newRun(&Fleet{Self: Self{ID: "a"}}, b.Context())
+	ctx, end := context.WithCancel(b.Context())
+	r := newRun(&Fleet{Self: Self{ID: "a"}, Store: newMemory().link()}, ctx)
+	r.f.init()
+	defer r.wg.Wait()
+	defer end()
 	r.session = session{id: "s", renewed: time.Now().Add(time.Hour), next: time.Now().Add(time.Hour), asking: true}
 	r.f.plans, r.f.applied = map[string]*Plan{}, map[string]Applied{}
 	var pairs []Pair
