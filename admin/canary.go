@@ -61,6 +61,9 @@ func (s *Server) document(w http.ResponseWriter, r *http.Request) {
 		s.noDocument(w, r.PathValue("service"))
 		return
 	}
+	if st, ok := s.Canary.ServiceStatus(common(r.PathValue("service"))); ok {
+		h.Set("Lb-Index", strconv.FormatUint(st.LastGood, 10))
+	}
 	h.Set("Cache-Control", "no-cache") // it may be kept, and is asked for again by its ETag
 	h.Set("Content-Type", "application/json")
 	zip := len(text) > gzipAbove && accepts(r.Header.Values("Accept-Encoding"), "gzip")

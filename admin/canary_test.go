@@ -129,6 +129,35 @@ func TestDocument(t *testing.T) {
 	}
 }
 
+// What the API answers is what another balancer reads where its document names
+// the address as config_server: resolved for it, with the index, and compressed
+// where it is large.
+func TestTheAPIIsAConfigServer(t *testing.T) {
+	big := `{"ratio": 0.5, "comment": "` + strings.Repeat("a", 2*gzipAbove) + `"}`
+	f := func(h http.Handler, want string) {
+		t.Helper()
+		server := httptest.NewServer(h)
+		defer server.Close()
+		source := &canary.HTTPSource{URL: server.URL + "/api/v1/canary/web", Self: func() canary.Self { return canary.Self{Node: "n7", Tags: []string{"a", "b"}} }}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var got canary.Event
+		err := source.Run(ctx, func(e canary.Event) {
+			got = e
+			cancel()
+		})
+		doc := got.Docs[""]
+		if err != nil || got.Err != nil || string(doc.Value) != want || doc.Index != 4718 {
+			t.Errorf("%v, %v, index %d, %.80s", err, got.Err, doc.Index, doc.Value)
+		}
+		if _, err := canary.Parse("k", doc.Value); err != nil {
+			t.Error(err)
+		}
+	}
+	f(full(t).Handler(), `{"ratio": 0.25, "comment": "n7  [a b]"}`)
+	f((&Server{Canary: large{text: big}}).Handler(), big)
+}
+
 func TestLargeDocumentsAreCompressed(t *testing.T) {
 	f := func(size int, accept, want string) {
 		t.Helper()
