@@ -53,7 +53,10 @@ func parseSeed(name string, data []byte) (out []seedDocument, err error) {
 		if err != nil {
 			return nil, wrong("not JSON: %v", err)
 		}
-		service := strings.TrimPrefix(t.(string), "*")
+		service := t.(string)
+		if service == "*" {
+			service = ""
+		}
 		switch {
 		case strings.ContainsAny(service, "/*"):
 			return nil, wrong("%q is no service", t)

@@ -33,6 +33,7 @@ func TestParseSeed(t *testing.T) {
 	f(`{"web": {}, "web": {}}`, `seed.json:1:18: "web" is there twice`)
 	f(`{"": {}, "*": {}}`, `seed.json:1:13: "*" is there twice`)
 	f(`{"a/b": {}}`, `seed.json:1:7: "a/b" is no service`)
+	f(`{"*web": {}}`, `seed.json:1:8: "*web" is no service`)
 	f(`[]`, `seed.json:1:2: not a JSON object`)
 	f(``, `seed.json:1:1: not a JSON object`)
 	f(`{"web": {}`, `seed.json:1:11: not JSON: EOF`)
