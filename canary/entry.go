@@ -29,7 +29,7 @@ type version struct {
 // that makes an invalid document is an error, which Parse tells better.
 func newVersion(service string, raw Raw, doc *Document) (*version, error) {
 	v := &version{raw: raw, doc: doc, hash: hashOf(raw.Value), plans: map[*Document]*rollout.Plan{}}
-	v.plan = doc.Plan(service, raw.Key, raw.Index, v.hash)
+	v.plan = doc.Plan(service, raw.Key, raw.SharedIndex(), v.hash)
 	v.plans[doc] = v.plan
 	for _, env := range doc.Environments {
 		text, err := patchedText(raw.Value, env)
@@ -43,7 +43,7 @@ func newVersion(service string, raw Raw, doc *Document) (*version, error) {
 		v.patched = append(v.patched, patched)
 		v.plans[patched] = v.plan
 		if !patched.movesAs(doc) {
-			v.plans[patched] = patched.Plan(service, raw.Key, raw.Index, v.hash)
+			v.plans[patched] = patched.Plan(service, raw.Key, raw.SharedIndex(), v.hash)
 		}
 	}
 	return v, nil

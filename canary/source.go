@@ -2,6 +2,7 @@ package canary
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -10,6 +11,18 @@ type Raw struct {
 	Key   string // full key or address it was read from
 	Value []byte
 	Index uint64 // Consul's ModifyIndex; any number that changes with the value elsewhere
+}
+
+// SharedIndex is Index where all balancers that read the document have the same
+// one: that of Consul. It is 0, which is compared with none, where the document
+// came from a file or over HTTP, since each balancer counts those for itself.
+func (r Raw) SharedIndex() uint64 {
+	for _, scheme := range [...]string{"http:", "https:", "file:"} {
+		if strings.HasPrefix(r.Key, scheme) {
+			return 0
+		}
+	}
+	return r.Index
 }
 
 // Event is what a Source knows at one moment.

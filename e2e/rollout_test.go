@@ -325,7 +325,7 @@ func TestSharedOutageRollsNothingBack(t *testing.T) {
 func TestConsulStopsInMidRollout(t *testing.T) {
 	f := startFleet(t, agent.Config{Persistent: true}, 2, 1)
 	flows := f.flows(load.Config{Rate: 200, Clients: 16, Kinds: []load.Kind{load.GET, load.POST}})
-	f.kvPut("lb/canary/web", `{"stale_after": "6s", "steps": [{"ratio": 0.2, "for": "1s"}, {"ratio": 0.5, "for": "12s"}, {"ratio": 1, "for": "1s"}]}`)
+	f.kvPut("lb/canary/web", `{"stale_after": "6s", "steps": [{"ratio": 0.2, "for": "1s"}, {"ratio": 0.5, "for": "8s"}, {"ratio": 1, "for": "1s"}]}`)
 	f.everywhere(0.5, 10*time.Second)
 	f.agent.Kill()
 	killed := time.Now()
@@ -351,6 +351,8 @@ func TestConsulStopsInMidRollout(t *testing.T) {
 	}
 	f.agent.Restart(false)
 	back := time.Now()
+	f.everywhere(0.5, 30*time.Second) // the step goes on: nobody was on the canary while it was held
+	t.Logf("FIGURE the step goes on %s after Consul's return", time.Since(back).Round(100*time.Millisecond))
 	f.everywhere(1, 60*time.Second)
 	t.Logf("FIGURE the rollout is through %s after Consul's return", time.Since(back).Round(100*time.Millisecond))
 	steps := []int{}

@@ -341,7 +341,8 @@ func (g *group) scan(p *Pick, draw uint64, cold bool) (chosen *Target) {
 // rendezvous returns the usable target with the highest score for the key, so
 // that a target that comes or goes moves only its own clients. Instances score
 // in proportion to their share of the arm; nodes do not, so that a client's
-// node is the same in every arm.
+// node is the same in every arm, also where an instance there is new: a slow
+// start would take clients from their node.
 func (o *pool) rendezvous(p *Pick, cold bool) (best *Target) {
 	var high, highest float64
 	for _, g := range [...]*group{&o.fixed, &o.rest} {
@@ -352,7 +353,7 @@ func (o *pool) rendezvous(p *Pick, cold bool) (best *Target) {
 		for i, t := range g.targets {
 			id, home := t.hashes()
 			own := mix(p.Key ^ id)
-			if !p.usable(t, mix(own), cold) {
+			if !p.usable(t, mix(own), cold || p.Sticky == NodeSticks) {
 				continue
 			}
 			_, share := g.part(i)

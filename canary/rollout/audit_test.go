@@ -122,7 +122,7 @@ func TestStatesOfDeletedDocumentsGo(t *testing.T) {
 		m.put("lb/state/nobody", `{"v":1,"id":"x","phase":"rolled_back"}`)
 		m.join(t, "a", stepsPlan(7))
 		time.Sleep(time.Second)
-		m.join(t, "b")
+		m.join(t, "b", stepsPlan(7))
 		time.Sleep(30 * time.Second)
 		if m.get("lb/state/old").Index == 0 {
 			t.Error("a state went before its document can be known")

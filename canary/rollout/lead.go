@@ -78,7 +78,11 @@ func (r *run) step(p *Plan, h held, now time.Time) {
 	if h.Damaged != "" {
 		return
 	}
-	next, events := Next(p, h.State, r.verdict(p, h.State), now)
+	next := h.State
+	if Held(p, next) == "" {
+		next = led(p, next, now)
+	}
+	next, events := Next(p, next, r.verdict(p, h.State), now)
 	next.Fleet = r.bank(p, h.State, now)
 	if a, ok := r.applied[p.Service]; ok && next.Phase != "" {
 		next.Invalid = shorten(a.Invalid, 512)

@@ -36,6 +36,8 @@ type State struct {
 	Began time.Time `json:"began,omitzero"` // first application
 	// Entered is when the step began, later by what was paused since.
 	Entered time.Time `json:"entered,omitzero"`
+	// Led is when a leader noted last that somebody leads, while time counts.
+	Led time.Time `json:"led,omitzero"`
 	// Moves counts the steps entered so far, and changes of a plain ratio:
 	// another number means that the evidence of a step begins anew.
 	Moves uint64 `json:"moves"`

@@ -131,9 +131,14 @@ func applied(t *route.Table, st canary.Status) map[string]rollout.Applied {
 		out[rolloutOf(service)] = rollout.Applied{Index: sp.Index, Hash: sp.DocHash, Ratio: e.Ratio, Because: both(sp.Because, e.Because)}
 	}
 	for _, s := range st.Services {
+		a, ok := out[rolloutOf(s.Service)]
+		if ok {
+			a.Index = canary.Raw{Key: s.Source, Index: a.Index}.SharedIndex()
+		}
 		if s.Error != nil {
-			a := out[rolloutOf(s.Service)]
-			a.Rejected, a.Invalid = s.Index, s.Error.Error()
+			a.Rejected, a.Invalid, ok = s.Index, s.Error.Error(), true
+		}
+		if ok {
 			out[rolloutOf(s.Service)] = a
 		}
 	}
