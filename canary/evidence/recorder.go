@@ -107,6 +107,9 @@ func (r *Recorder) Record(s Sample) {
 	if r.firsts != nil {
 		r.firsts.see(s.Key, s.HasKey, ratio, exact, arm, is)
 	}
+	if s.Canary && (is[failed] || is[slow] || is[slower]) {
+		r.against.Add(1)
+	}
 	if r.times != nil && !s.Canary && !s.Failed {
 		if r.times.add(s.Took) >= freezeAfter && r.limits[0].Load() == 0 {
 			r.freezeLimits()
