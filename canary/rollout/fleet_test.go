@@ -83,7 +83,7 @@ func TestVetoAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		a, b := m.join(t, "a", judgedPlan(7)), m.join(t, "b", judgedPlan(7))
-		time.Sleep(3 * time.Second)
+		time.Sleep(3*time.Second + 430*time.Millisecond) // not when it looks every second anyway
 		follower := a
 		if leaders(a, b)[0] == a {
 			follower = b
