@@ -57,11 +57,24 @@ func (s *Server) document(w http.ResponseWriter, r *http.Request) {
 	if s.Canary != nil {
 		text, hash, found = s.Canary.Resolve(common(r.PathValue("service")), asks)
 	}
-	if !found {
+	st, known := canary.ServiceStatus{}, false
+	if s.Canary != nil {
+		st, known = s.Canary.ServiceStatus(common(r.PathValue("service")))
+	}
+	// Whoever reads the document here must take for a loss what is one: 404 would
+	// be a deletion, and 200 would keep a share that is over here.
+	const hint = "ask again: an asker that is a balancer keeps what it has for its stale_after"
+	switch {
+	case !found && s.Canary != nil && !s.Canary.Status().Answered:
+		fail(w, http.StatusServiceUnavailable, "the canary documents are not known yet", hint)
+		return
+	case !found:
 		s.noDocument(w, r.PathValue("service"))
 		return
-	}
-	if st, ok := s.Canary.ServiceStatus(common(r.PathValue("service"))); ok {
+	case known && st.State == canary.StateStale:
+		fail(w, http.StatusServiceUnavailable, "the source of the document is lost: "+st.SourceError, hint)
+		return
+	case known:
 		h.Set("Lb-Index", strconv.FormatUint(st.LastGood, 10))
 	}
 	h.Set("Cache-Control", "no-cache") // it may be kept, and is asked for again by its ETag

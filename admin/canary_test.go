@@ -514,3 +514,41 @@ func (w waiting) Events(ctx context.Context, _ uint64) []rollout.Event {
 	<-ctx.Done()
 	return nil
 }
+
+// lostDocuments are those of a balancer that has lost their source, or has not
+// read it yet.
+type lostDocuments struct {
+	documents
+	answered bool
+	state    string
+}
+
+func (d lostDocuments) Status() canary.Status { return canary.Status{Answered: d.answered} }
+
+func (d lostDocuments) ServiceStatus(service string) (canary.ServiceStatus, bool) {
+	s, ok := d.documents.ServiceStatus(service)
+	s.State, s.SourceError = d.state, "Consul does not answer"
+	return s, ok
+}
+
+// A loss is told as one: neither as a deletion nor as a share that still counts.
+func TestLostDocumentsAreNoAnswer(t *testing.T) {
+	for _, c := range []struct {
+		service string
+		is      lostDocuments
+		want    int
+	}{
+		{"web", lostDocuments{answered: true, state: canary.StateOK}, 200},
+		{"web", lostDocuments{answered: true, state: canary.StateInvalid}, 200},
+		{"web", lostDocuments{answered: true, state: canary.StateLost}, 200}, // it holds here too
+		{"web", lostDocuments{answered: true, state: canary.StateStale}, 503},
+		{"none", lostDocuments{answered: true}, 404},
+		{"none", lostDocuments{}, 503},
+	} {
+		s := full(t)
+		s.Canary = c.is
+		if w := get(s.Handler(), "/api/v1/canary/"+c.service); w.Code != c.want {
+			t.Errorf("%s of %+v = %d, want %d: %s", c.service, c.is, w.Code, c.want, w.Body)
+		}
+	}
+}
