@@ -93,6 +93,21 @@ func TestInvalidDocumentChangesNothing(t *testing.T) {
 		shown++
 	}
 	t.Logf("%d invalid documents refused and shown", shown)
+	if n := strings.Count(b.out.String(), "canary document refused"); n != shown {
+		t.Errorf("%d lines of the log say so, want one for each of %d documents", n, shown)
+	}
+	last := errs[len(errs)-1]
+	eventually(t, 5*time.Second, "the shared state tells of the last", func() error {
+		body, err := l.call("GET", "/v1/kv/lb/state/web?raw", "")
+		var s struct{ Phase, Invalid string }
+		if err == nil {
+			err = json.Unmarshal([]byte(body), &s)
+		}
+		if err != nil || s.Phase != "idle" || !strings.Contains(s.Invalid, last) {
+			return fmt.Errorf("%v: %s", err, body)
+		}
+		return nil
+	})
 
 	metrics := mustGet(t, "http://"+b.admin+"/metrics")
 	for _, want := range []string{`lb_canary_config_valid{service="web"} 0`, `lb_canary_share{kind="effective",service="web"} 0.5`} {

@@ -37,14 +37,6 @@ func startFleet(t *testing.T, cfg agent.Config, stable, canary int) *fleet {
 	return f
 }
 
-// addrs are those of all balancers, for a load that uses them alike.
-func (f *fleet) addrs() (out []string) {
-	for _, b := range f.lbs {
-		out = append(out, b.traffic)
-	}
-	return out
-}
-
 // flows is a load on each balancer, as a DNS name with two addresses makes it.
 func (f *fleet) flows(cfg load.Config) (out []*flow) {
 	cfg.Rate /= float64(len(f.lbs))

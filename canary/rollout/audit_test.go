@@ -251,3 +251,73 @@ func TestEvents(t *testing.T) {
 		t.Errorf("%d events", len(got))
 	}
 }
+
+// What is refused of a document is in its state, also where it is no rollout.
+func TestRefusedDocumentsAreInTheState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		a, b := m.join(t, "a"), m.join(t, "b")
+		say := func(invalid string) {
+			for _, x := range []*balancer{a, b} {
+				one := Applied{Index: 7, Hash: "h", Ratio: 0.1, Invalid: invalid}
+				if invalid != "" {
+					one.Rejected = 9
+				}
+				x.SetApplied(map[string]Applied{"web": one, "*": {Index: 5}})
+			}
+			time.Sleep(3 * time.Second)
+		}
+		say("")
+		if m.get("lb/state/web").Index != 0 || m.get("lb/state/*").Index != 0 {
+			t.Error("documents that are no rollout and are valid have a state")
+		}
+		say("lb/canary/web:1:2: no")
+		if s := m.stateOf("web"); s.Phase != Idle || s.Invalid != "lb/canary/web:1:2: no" || s.Index != 7 || s.Hash != "h" || s.By == "" {
+			t.Errorf("refused: %+v", s)
+		}
+		if m.get("lb/state/*").Index != 0 {
+			t.Error("the neighbour has a state")
+		}
+		if s, ok := a.Status("web"); ok {
+			t.Errorf("it is taken for a rollout: %+v", s)
+		}
+		index := m.get("lb/state/web").Index
+		time.Sleep(time.Minute)
+		if m.get("lb/state/web").Index != index {
+			t.Error("it is written again and again")
+		}
+		say("")
+		if s := m.stateOf("web"); s.Phase != Idle || s.Invalid != "" {
+			t.Errorf("valid again: %+v", s)
+		}
+
+		// A rollout begins from it as from nothing.
+		a.apply(stepsPlan(11))
+		b.apply(stepsPlan(11))
+		time.Sleep(3 * time.Second)
+		if s := m.stateOf("web"); s.Phase != Running || s.Ratio != 0.1 || s.Index != 11 {
+			t.Errorf("the rollout: %+v", s)
+		}
+
+		// What a document without a plan has left keeps its phase.
+		say("lb/canary/web:3:4: no")
+		if s := m.stateOf("web"); s.Phase != Running || s.ID != "v2" || s.Invalid == "" {
+			t.Errorf("refused after a rollout: %+v", s)
+		}
+		a.apply()
+		b.apply()
+		time.Sleep(5 * time.Second)
+		if m.get("lb/state/web").Index != 0 {
+			t.Error("the state outlives its document")
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // nobody here has seen the document
+		m := newMemory()
+		m.put("lb/state/old", `{"v":1,"phase":"idle","invalid":"no"}`)
+		m.join(t, "a", stepsPlan(7))
+		time.Sleep(2 * time.Minute)
+		if m.get("lb/state/old").Index != 0 {
+			t.Error("an idle state outlives its document")
+		}
+	})
+}

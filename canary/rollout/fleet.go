@@ -59,6 +59,9 @@ type Self struct {
 	Datacenter string `json:"datacenter,omitempty"`
 	Addr       string `json:"addr,omitempty"` // of the admin listener
 	Version    string `json:"version,omitempty"`
+	// Blind is a balancer that no request passes: it judges nothing by itself, so
+	// it is none of the N that share alpha. It may lead all the same.
+	Blind bool `json:"blind,omitempty"`
 }
 
 // Applied is the document that is in force in this balancer's table.

@@ -396,3 +396,38 @@ func TestWhoWasTakenForGoneIsNotCountedTwice(t *testing.T) {
 		}
 	})
 }
+
+// A balancer that no request passes takes the steps, and raises nobody's threshold.
+func TestWhoSeesNothingDoesNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		blind := func(f *Fleet) { f.Self.Blind = true }
+		d := m.joinWith(t, "daemon", blind, judgedPlan(7))
+		time.Sleep(3 * time.Second)
+		m.joinWith(t, "daemon-2", blind, judgedPlan(7))
+		a := m.join(t, "a", judgedPlan(7))
+		time.Sleep(3 * time.Second)
+		if got := leaders(d, a); len(got) != 1 || got[0] != d {
+			t.Fatalf("%d lead", len(got))
+		}
+		if d.Recorder("web") != nil {
+			t.Error("it would judge what it does not see")
+		}
+		for a.look().local["web"].E < 900 {
+			a.fail(1)
+			time.Sleep(time.Second)
+		}
+		s, _ := a.Status("web")
+		if s.Local.Threshold != 1000 || s.Pooled.Threshold != 1000 || s.State.Phase != RolledBack && s.Local.E >= 1000 {
+			t.Errorf("of one that judges: %+v, %+v, %s", s.Local, s.Pooled, s.State.Phase)
+		}
+		a.fail(1)
+		time.Sleep(time.Second)
+		if s := m.stateOf("web"); s.Phase != RolledBack || s.Fleet.Balancers != 1 {
+			t.Errorf("state %+v of %+v", s, s.Fleet)
+		}
+		if s, _ := d.Status("web"); len(s.Nodes) != 3 || s.Pooled.E < 1000 {
+			t.Errorf("as the one that leads has it: %+v", s)
+		}
+	})
+}

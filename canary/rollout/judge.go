@@ -25,6 +25,9 @@ type watching struct {
 // record gives every plan with an analysis its Recorder, and takes away those of
 // plans that are gone.
 func (r *run) record() {
+	if r.f.Self.Blind {
+		return
+	}
 	changed := false
 	for service := range r.watching {
 		if p := r.plans[service]; p == nil || p.Analysis == nil {

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"serin/canary/evidence"
@@ -38,6 +39,7 @@ func (r *run) lead(now time.Time) {
 			delete(r.looked, service)
 		}
 	}
+	r.refuse(now)
 	r.clean(now)
 	r.revive(now)
 	r.logDocuments(now)
@@ -99,6 +101,24 @@ func (r *run) step(p *Plan, h held, now time.Time) {
 	})
 }
 
+// refuse notes in the states what is refused of documents that are no rollout: of
+// rollouts the steps note it. Where there is no state it makes an idle one.
+func (r *run) refuse(now time.Time) {
+	for service, a := range r.applied {
+		h := r.state(service)
+		why := shorten(a.Invalid, 512)
+		if r.plans[service] != nil || h.Invalid == why || h.Damaged != "" || r.writing[service] || service == "" || strings.Contains(service, "/") {
+			continue
+		}
+		next := h.State
+		if next.Phase == "" || next.Phase == Idle {
+			next = State{V: Version, Phase: Idle, Index: a.Index, Hash: a.Hash}
+		}
+		next.Invalid, next.At = why, now.UTC().Round(0)
+		r.write(service, h, next, func(bool, State) {})
+	}
+}
+
 // verdict is what the leader decides by: all evidence, and its own where that
 // alone is enough.
 func (r *run) verdict(p *Plan, s State) evidence.Finding {
@@ -154,6 +174,7 @@ func (r *run) clean(now time.Time) {
 // remove deletes the state of a document that is gone: certainly, or if its own
 // key says so.
 func (r *run) remove(service string, h held, certain bool) {
+	certain = certain || h.Phase == Idle // it holds nothing but what was refused
 	if !certain && h.Key == "" {
 		return
 	}

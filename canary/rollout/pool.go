@@ -14,7 +14,7 @@ import (
 // Shared is what balancers keep in a State for each other, beside the steps. It
 // is never written again.
 type Shared struct {
-	// Balancers is how many published the service at once, at most.
+	// Balancers is how many that see requests published the service at once, at most.
 	Balancers int `json:"balancers"`
 	// Left is what balancers had seen that have left, by the analysis that
 	// Judged identifies, and Gone are their lives.
@@ -34,7 +34,7 @@ type departed struct {
 	at time.Time
 }
 
-// most is how many balancers published a service at once, at most, in one rollout.
+// most is how many balancers that see requests published a service at once, at most, in one rollout.
 type most struct {
 	id string
 	n  int
@@ -83,15 +83,20 @@ func (r *run) depart(was, is *world, now time.Time) {
 	}
 }
 
-// balancers is how many share a rollout: the largest number seen in it, at least 1.
+// balancers is how many judge a rollout: the largest number seen in it, at least 1.
 func (r *run) balancers(p *Plan, s State) int {
 	m := r.most[p.Service]
 	if m.id != p.ID {
 		m = most{id: p.ID}
 	}
 	if r.world != nil {
-		n := len(r.world.nodes[p.Service])
-		if _, ok := r.world.nodes[p.Service][r.f.Self.ID]; !ok {
+		n := 0
+		for id, node := range r.world.nodes[p.Service] {
+			if id != r.f.Self.ID && !node.Blind {
+				n++
+			}
+		}
+		if !r.f.Self.Blind {
 			n++
 		}
 		m.n = max(m.n, n)

@@ -189,7 +189,7 @@ func encodeNode(n Node, now time.Time) []byte {
 	if err == nil && len(b) <= maxNode {
 		return b
 	}
-	n = Node{Self: Self{ID: n.ID}, Applied: Applied{Index: n.Index, Hash: shorten(n.Hash, 128), Rejected: n.Rejected}, At: n.At}
+	n = Node{Self: Self{ID: n.ID, Blind: n.Blind}, Applied: Applied{Index: n.Index, Hash: shorten(n.Hash, 128), Rejected: n.Rejected}, At: n.At}
 	b, _ = json.Marshal(n)
 	return b
 }

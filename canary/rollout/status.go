@@ -55,9 +55,12 @@ func (r *run) show(now time.Time) {
 		v.vetoes[service] = true
 	}
 	for service, w := range r.watching {
-		p := r.plans[service]
 		v.local[service] = finite(w.finding)
-		v.pooled[service] = finite(r.pool(p, r.state(service).State))
+	}
+	for service, p := range r.plans {
+		if p.Analysis != nil {
+			v.pooled[service] = finite(r.pool(p, r.state(service).State))
+		}
 	}
 	for service := range r.applied {
 		v.own[service] = r.own(service, now)
@@ -78,7 +81,7 @@ func (f *Fleet) look() view {
 func (f *Fleet) Status(service string) (Status, bool) {
 	v := f.look()
 	state, known := v.states[service]
-	if !known && v.plans[service] == nil {
+	if v.plans[service] == nil && (!known || state.Phase == Idle) {
 		return Status{}, false
 	}
 	s := Status{

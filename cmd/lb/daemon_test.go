@@ -167,6 +167,10 @@ func TestDaemonAlone(t *testing.T) {
 		t.Errorf("at the share: %s", got)
 	}
 	s.ask("PUT", "/v1/kv/lb/canary/web", `{"raito": 1}`)
+	eventually(t, "the document is refused", func() bool {
+		_, text := r.probe("/api/v1/canary/web/status")
+		return strings.Contains(text, `"invalid"`)
+	})
 	if got := r.tells("0.2"); got != "0.2|canary||" {
 		t.Errorf("a refused document changed something: %s", got)
 	}
@@ -183,6 +187,9 @@ func TestDaemonAlone(t *testing.T) {
 	}
 	if n := s.balancers(); n > 0 {
 		t.Errorf("%d balancers are registered", n)
+	}
+	if !r.fleet.Self.Blind {
+		t.Error("it counts among those that judge")
 	}
 	if _, text := r.probe("/metrics"); !strings.Contains(text, `lb_daemon_answers_total{arm="canary",asked="held",service="web"}`) {
 		t.Error("/metrics lacks the answers")
@@ -230,6 +237,9 @@ func TestDaemonInBalancer(t *testing.T) {
 	r.eventuallyTells("no stable", "0.7", "0.7|canary||")
 	if status, _ := fetch(t, "GET", r.url("/"), ""); status != 200 {
 		t.Errorf("the balancer answers %d", status)
+	}
+	if r.fleet.Self.Blind {
+		t.Error("it does not count among those that judge")
 	}
 }
 

@@ -37,7 +37,7 @@ type rollouts struct {
 func (b *balancer) joinFleet(reg prometheus.Registerer) {
 	b.fleet = &rollout.Fleet{
 		Store:    rolloutStore{b.client},
-		Self:     rollout.Self{ID: balancerID(), Addr: b.looking.Addr().String(), Version: buildVersion().Version},
+		Self:     rollout.Self{ID: balancerID(), Addr: b.looking.Addr().String(), Version: buildVersion().Version, Blind: b.cfg.alone},
 		States:   b.rolloutStates,
 		Happened: b.happened,
 		Logger:   b.log.Named("rollout"),
