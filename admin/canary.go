@@ -55,11 +55,11 @@ func (s *Server) document(w http.ResponseWriter, r *http.Request) {
 	var hash string
 	found := false
 	if s.Canary != nil {
-		text, hash, found = s.Canary.Resolve(common(r.PathValue("service")), asks)
+		text, hash, found = s.Canary.Resolve(canary.Unlabel(r.PathValue("service")), asks)
 	}
 	st, known := canary.ServiceStatus{}, false
 	if s.Canary != nil {
-		st, known = s.Canary.ServiceStatus(common(r.PathValue("service")))
+		st, known = s.Canary.ServiceStatus(canary.Unlabel(r.PathValue("service")))
 	}
 	// Whoever reads the document here must take for a loss what is one: 404 would
 	// be a deletion, and 200 would keep a share that is over here.
@@ -105,15 +105,6 @@ func (s *Server) document(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) noDocument(w http.ResponseWriter, service string) {
 	fail(w, http.StatusNotFound, "no canary document is in force for "+service, "lb canary set "+service+" 10% writes one")
-}
-
-// common is the name that package canary has for the service of a path: "" is
-// the document of all services without one of their own.
-func common(service string) string {
-	if service == "*" {
-		return ""
-	}
-	return service
 }
 
 // asker tells who asks for a document: a balancer, which says so in headers, or

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"serin/canary"
 	"serin/route"
 )
 
@@ -34,7 +35,7 @@ func (s *Server) canaryExplain(w http.ResponseWriter, r *http.Request) {
 	service, t := r.PathValue("service"), s.table()
 	known := false
 	if s.Canary != nil {
-		_, known = s.Canary.ServiceStatus(common(service))
+		_, known = s.Canary.ServiceStatus(canary.Unlabel(service))
 	}
 	if !known || t == nil {
 		s.noDocument(w, service)
@@ -45,7 +46,7 @@ func (s *Server) canaryExplain(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, err.Error(), "such as ?cookie=uid=7&header=X-User:ann&ip=10.1.2.3, or ?key=7&kind=cookie")
 		return
 	}
-	answer(w, explainArm(t.Splits().For(common(service)), c))
+	answer(w, explainArm(t.Splits().For(canary.Unlabel(service)), c))
 }
 
 // client is what is said of a client whose arm is asked for.
@@ -121,10 +122,7 @@ func askedClient(r *http.Request) (*client, error) {
 // explainArm tells the arm of a client. It is pure.
 func explainArm(sp *route.Split, c *client) CanaryExplanation {
 	sp, environment := sp.VariantFor(c.ip)
-	e := CanaryExplanation{Service: sp.Service, ID: sp.ID, Threshold: sp.Ratio, Environment: environment}
-	if e.Service == "" {
-		e.Service = "*"
-	}
+	e := CanaryExplanation{Service: canary.Label(sp.Service), ID: sp.ID, Threshold: sp.Ratio, Environment: environment}
 	for i := range sp.Match {
 		one := *sp
 		one.Match = sp.Match[i : i+1]

@@ -46,24 +46,16 @@ func viewCanary(t *route.Table, c canary.ServiceStatus) CanaryStatus {
 		return CanaryStatus{ServiceStatus: c}
 	}
 	e := t.Effect(c.Service)
-	c.Effective, c.Because = e.Ratio, both(c.Because, e.Because)
+	c.Effective, c.Because = e.Ratio, canary.JoinReasons(c.Because, e.Because)
 	return CanaryStatus{ServiceStatus: c, InTable: true, Warnings: e.Warnings}
-}
-
-// both joins two reasons of which each may be missing.
-func both(a, b string) string {
-	if a != "" && b != "" {
-		return a + "; " + b
-	}
-	return a + b
 }
 
 func (s *Server) canaryStatus(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("service")
 	if s.Canary != nil {
-		if c, ok := s.Canary.ServiceStatus(common(name)); ok {
+		if c, ok := s.Canary.ServiceStatus(canary.Unlabel(name)); ok {
 			v := viewCanary(s.table(), c)
-			v.Rollout = s.rollout(common(name))
+			v.Rollout = s.rollout(canary.Unlabel(name))
 			answer(w, v)
 			return
 		}
@@ -89,14 +81,14 @@ func (s *Server) rollout(service string) *rollout.Status {
 // rolloutOf names the rollout of a service: "*" where it follows the common
 // document.
 func (s *Server) rolloutOf(service string) string {
-	if service == "" || service == "*" {
-		return "*"
+	if canary.Unlabel(service) == "" {
+		return canary.Label("")
 	}
 	if s.Canary != nil {
 		own, ok := s.Canary.ServiceStatus(service)
 		all, both := s.Canary.ServiceStatus("")
 		if ok && both && own.Key == all.Key {
-			return "*"
+			return canary.Label("")
 		}
 	}
 	return service

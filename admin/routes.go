@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 
+	"serin/canary"
 	"serin/route"
 )
 
@@ -191,5 +192,5 @@ func viewSplit(s *route.Split, e route.Effect) *Split {
 	if s == nil || !s.Explicit {
 		return nil
 	}
-	return &Split{e.Ratio, s.Wanted, both(s.Because, e.Because), s.Index, s.DocHash}
+	return &Split{e.Ratio, s.Wanted, canary.JoinReasons(s.Because, e.Because), s.Index, s.DocHash}
 }

@@ -211,7 +211,7 @@ func (r *run) restore() {
 			v, err = newVersion(service, raw, doc)
 		}
 		if err != nil {
-			r.log.Warn("document in the state on disk is refused", "service", label(service), "error", err)
+			r.log.Warn("document in the state on disk is refused", "service", Label(service), "error", err)
 			continue
 		}
 		v.restored = true
@@ -250,7 +250,7 @@ func (r *run) arriveMain(ev Event, now time.Time) {
 	}
 	for service, e := range r.entries {
 		if _, ok := ev.Docs[service]; !ok {
-			r.log.Info("canary document deleted", "service", label(service), "key", e.own.raw.Key, "ratio", 0, "was", e.made.ratio)
+			r.log.Info("canary document deleted", "service", Label(service), "key", e.own.raw.Key, "ratio", 0, "was", e.made.ratio)
 			r.drop(e)
 		}
 	}
@@ -275,9 +275,9 @@ func (r *run) hearKey(e *entry, err error, now time.Time) {
 	e.hear(err, now)
 	switch {
 	case was == nil && err != nil:
-		r.log.Warn("canary document is lost, keeping what is known", "service", label(e.service), "error", err)
+		r.log.Warn("canary document is lost, keeping what is known", "service", Label(e.service), "error", err)
 	case was != nil && err == nil:
-		r.log.Info("canary document can be read again", "service", label(e.service))
+		r.log.Info("canary document can be read again", "service", Label(e.service))
 	}
 }
 
@@ -285,9 +285,9 @@ func (r *run) arriveRemote(e *entry, ev Event, now time.Time) {
 	rem := e.remote
 	if rem.feed.hear(ev, now) {
 		if ev.Err != nil {
-			r.log.Warn("config_server is lost, keeping what is known", "service", label(e.service), "address", rem.address, "error", ev.Err)
+			r.log.Warn("config_server is lost, keeping what is known", "service", Label(e.service), "address", rem.address, "error", ev.Err)
 		} else {
-			r.log.Info("config_server answers again", "service", label(e.service), "address", rem.address)
+			r.log.Info("config_server answers again", "service", Label(e.service), "address", rem.address)
 		}
 	}
 	if ev.Err != nil {
@@ -306,7 +306,7 @@ func (r *run) arriveRemote(e *entry, ev Event, now time.Time) {
 func (r *run) noteRead(e *entry, s *slot) {
 	if s.err != nil {
 		r.c.Metrics.refused()
-		r.log.Warn("canary document refused, the last good one stays", "service", label(e.service), "index", s.raw.Index, "error", s.err)
+		r.log.Warn("canary document refused, the last good one stays", "service", Label(e.service), "index", s.raw.Index, "error", s.err)
 	}
 }
 
@@ -342,10 +342,10 @@ func (r *run) point(e *entry) {
 	}
 	if err != nil {
 		e.remote.feed.hear(Event{Err: fmt.Errorf("open %s: %w", address, err)}, time.Now())
-		r.log.Warn("config_server cannot be opened", "service", label(e.service), "address", address, "error", err)
+		r.log.Warn("config_server cannot be opened", "service", Label(e.service), "address", address, "error", err)
 		return
 	}
-	r.log.Info("reading the canary document from its config_server", "service", label(e.service), "address", address)
+	r.log.Info("reading the canary document from its config_server", "service", Label(e.service), "address", address)
 	r.follow(ctx, e.remote.feed, source)
 }
 

@@ -3,7 +3,6 @@ package canary
 import (
 	"cmp"
 	"strconv"
-	"strings"
 	"time"
 
 	"serin/canary/rollout"
@@ -41,7 +40,7 @@ func Effective(d *Document, p rollout.Position, s SourceState, now time.Time) (r
 	case lost && !now.Before(at) && p.Phase != rollout.Promoted:
 		ratio, reasons = 0, append(reasons, "stale: the source is lost since "+s.LostSince.UTC().Format(time.RFC3339))
 	}
-	return ratio, strings.Join(reasons, "; ")
+	return ratio, JoinReasons(reasons...)
 }
 
 // limited is Effective while the source answers.

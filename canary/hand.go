@@ -248,7 +248,7 @@ func shareAtOnce(text string) float64 {
 // Key returns the key of a service's document; "" and "*" name the common one.
 func (e *Editor) Key(service string) (string, error) {
 	switch {
-	case service == "" || service == "*":
+	case Unlabel(service) == "":
 		return e.Prefix, nil
 	case strings.Contains(service, "/"):
 		return "", refusef("name a service as Consul has it", "%q is no service: Consul allows no slash in a service's name, and documents below another are not read", service)

@@ -60,11 +60,11 @@ func (m *Metrics) InForce(shares map[string]float64) {
 	}
 	for service := range m.inForce {
 		if _, ok := shares[service]; !ok {
-			m.share.DeleteLabelValues(label(service), "effective")
+			m.share.DeleteLabelValues(Label(service), "effective")
 		}
 	}
 	for service, share := range shares {
-		m.share.WithLabelValues(label(service), "effective").Set(share)
+		m.share.WithLabelValues(Label(service), "effective").Set(share)
 	}
 	m.inForce = shares
 }
@@ -73,7 +73,7 @@ func (m *Metrics) set(service string, wanted float64, valid bool) {
 	if m == nil {
 		return
 	}
-	service = label(service)
+	service = Label(service)
 	m.share.WithLabelValues(service, "wanted").Set(wanted)
 	v := 0.0
 	if valid {
@@ -84,8 +84,8 @@ func (m *Metrics) set(service string, wanted float64, valid bool) {
 
 func (m *Metrics) forget(service string) {
 	if m != nil {
-		m.share.DeleteLabelValues(label(service), "wanted")
-		m.valid.DeleteLabelValues(label(service))
+		m.share.DeleteLabelValues(Label(service), "wanted")
+		m.valid.DeleteLabelValues(Label(service))
 	}
 }
 
@@ -109,12 +109,4 @@ func (m *Metrics) sourceLost(since time.Time) {
 	default:
 		m.lost.Store(since.UnixNano())
 	}
-}
-
-// label is the service's name in metrics and logs.
-func label(service string) string {
-	if service == "" {
-		return "*"
-	}
-	return service
 }

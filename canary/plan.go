@@ -31,7 +31,7 @@ func (d *Document) Plan(service, key string, index uint64, hash string) *rollout
 		return nil
 	}
 	p := &rollout.Plan{
-		Service: cmp.Or(service, "*"), ID: d.ID, Key: key, Index: index, Hash: hash,
+		Service: Label(service), ID: d.ID, Key: key, Index: index, Hash: hash,
 		Ratio:    or(d.Ratio, 0),
 		Ramp:     d.Ramp.plan(),
 		Control:  rollout.Control(d.Control),

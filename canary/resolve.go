@@ -27,7 +27,7 @@ func (c *Controller) Resolve(service string, a Asker) (text []byte, hash string,
 	}
 	if a.Self != nil {
 		roll := func(environment string) uint64 {
-			return rollPosition(now.told.secret, label(of), v.doc.ID, environment, a.Self.Node)
+			return rollPosition(now.told.secret, Label(of), v.doc.ID, environment, a.Self.Node)
 		}
 		text = forBalancer(v.raw.Value, v.doc, *a.Self, roll, time.Now())
 	} else {

@@ -23,7 +23,7 @@ func (r *run) settle(now time.Time) {
 		e := r.entries[service]
 		r.settleEntry(e, now)
 		if v := e.inForce; v != nil && v.plan != nil && !v.restored {
-			plans[label(service)] = v.plan
+			plans[Label(service)] = v.plan
 		}
 		switch {
 		case e.inherits && e.inForce == nil:
@@ -111,7 +111,7 @@ func (r *run) noteApplied(e *entry, was made, moving bool) {
 	case moving && was.doc == is.doc && was.because == is.because && was.hash == is.hash:
 		log = r.log.Debug
 	}
-	log("canary applied", "service", label(e.service), "ratio", is.ratio, "was", was.ratio,
+	log("canary applied", "service", Label(e.service), "ratio", is.ratio, "was", was.ratio,
 		"wanted", is.wanted, "because", is.because, "index", is.index, "environment", is.environment)
 }
 
@@ -119,7 +119,7 @@ func (r *run) noteApplied(e *entry, was made, moving bool) {
 func (r *run) make(e *entry, v *version, now time.Time) (m made, moving bool) {
 	m = made{service: e.service, index: v.raw.Index, hash: v.hash, secret: r.told.secret}
 	if v.doc.Analysis != nil {
-		m.rollout = label(e.service)
+		m.rollout = Label(e.service)
 	}
 	res := r.resolve(e.service, v, now)
 	r.wake(res.again)
@@ -151,14 +151,14 @@ func (r *run) make(e *entry, v *version, now time.Time) (m made, moving bool) {
 // resolve is a version as this balancer has it.
 func (r *run) resolve(service string, v *version, now time.Time) resolution {
 	roll := func(environment string) uint64 {
-		return rollPosition(r.told.secret, label(service), v.doc.ID, environment, r.told.self.Node)
+		return rollPosition(r.told.secret, Label(service), v.doc.ID, environment, r.told.self.Node)
 	}
 	return resolve(v.doc, v.patched, r.told.self, r.told.addresses, roll, now)
 }
 
 // position is what a document of a version asks for.
 func (r *run) position(service string, v *version, doc *Document, now time.Time) rollout.Position {
-	plan, state := v.plans[doc], r.told.states[label(service)]
+	plan, state := v.plans[doc], r.told.states[Label(service)]
 	pos := rollout.Position{Ratio: doc.wanted(), Phase: rollout.Idle}
 	switch {
 	case plan == nil:

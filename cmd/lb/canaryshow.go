@@ -118,7 +118,7 @@ func (a *app) canaryListCommand() *cobra.Command {
 		}
 		rows := []row{}
 		for _, p := range pairs {
-			r := row{Service: "*", Key: p.Key, Index: p.Index}
+			r := row{Service: canary.Label(""), Key: p.Key, Index: p.Index}
 			if service, below := strings.CutPrefix(p.Key, prefix+"/"); below {
 				r.Service = service
 			}
@@ -203,7 +203,7 @@ func (a *app) canaryHistoryCommand() *cobra.Command {
 			return err
 		}
 		defer client.Close()
-		key := logKeys + "/" + rolloutLabel(name)
+		key := logKeys + "/" + canary.Label(name)
 		pair, found, err := client.Get(cmd.Context(), key)
 		if err != nil {
 			return consulError(err)

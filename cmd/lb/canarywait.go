@@ -79,7 +79,7 @@ func (a *app) settled(ctx context.Context, client *consul.Client, lb *adminAPI, 
 	e, _ := errors.AsType[*exitError](err)
 	switch {
 	case e != nil && e.code == exitUnreachable:
-		nodes, err := publishedNodes(ctx, client, rolloutLabel(service))
+		nodes, err := publishedNodes(ctx, client, canary.Label(service))
 		if err != nil {
 			return settlement{}, err
 		}
@@ -133,15 +133,6 @@ func nodeName(n rollout.NodeStatus) string {
 		return n.ID
 	}
 	return n.ID + " (" + n.Node.Node + ")"
-}
-
-// rolloutLabel is the name of a service's own rollout among the keys that the
-// balancers share.
-func rolloutLabel(service string) string {
-	if service == "" {
-		return "*"
-	}
-	return service
 }
 
 // publishedNodes reads from Consul what each balancer publishes of a rollout; a

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"serin/admin"
+	"serin/canary"
 )
 
 // adminAPI is the admin API of a running balancer.
@@ -135,7 +136,7 @@ func (b *adminAPI) canary(ctx context.Context, service string) (st admin.CanaryS
 // canaryPath is where the API has the document of a service, or that for all
 // others ("").
 func canaryPath(service string) string {
-	return "/api/v1/canary/" + url.PathEscape(cmp.Or(service, "*"))
+	return "/api/v1/canary/" + url.PathEscape(canary.Label(service))
 }
 
 // services returns the names of the services that the balancer knows.

@@ -128,10 +128,10 @@ func applied(t *route.Table, st canary.Status) map[string]rollout.Applied {
 			sp = splits.ByService[service]
 		}
 		e := t.Effect(service)
-		out[rolloutOf(service)] = rollout.Applied{Index: sp.Index, Hash: sp.DocHash, Ratio: e.Ratio, Because: both(sp.Because, e.Because)}
+		out[canary.Label(service)] = rollout.Applied{Index: sp.Index, Hash: sp.DocHash, Ratio: e.Ratio, Because: canary.JoinReasons(sp.Because, e.Because)}
 	}
 	for _, s := range st.Services {
-		a, ok := out[rolloutOf(s.Service)]
+		a, ok := out[canary.Label(s.Service)]
 		if ok {
 			a.Index = canary.Raw{Key: s.Source, Index: a.Index}.SharedIndex()
 		}
@@ -139,22 +139,11 @@ func applied(t *route.Table, st canary.Status) map[string]rollout.Applied {
 			a.Rejected, a.Invalid, ok = s.Index, s.Error.Error(), true
 		}
 		if ok {
-			out[rolloutOf(s.Service)] = a
+			out[canary.Label(s.Service)] = a
 		}
 	}
 	return out
 }
-
-// both joins two reasons of which each may be missing.
-func both(a, b string) string {
-	if a != "" && b != "" {
-		return a + "; " + b
-	}
-	return a + b
-}
-
-// rolloutOf is the name of a document's rollout.
-func rolloutOf(service string) string { return cmp.Or(service, "*") }
 
 // tellFleet tells the fleet what is in force here.
 func (b *balancer) tellFleet() { b.fleet.SetApplied(applied(b.loop.Table(), b.canaries.Status())) }

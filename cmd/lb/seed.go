@@ -53,10 +53,7 @@ func parseSeed(name string, data []byte) (out []seedDocument, err error) {
 		if err != nil {
 			return nil, wrong("not JSON: %v", err)
 		}
-		service := t.(string)
-		if service == "*" {
-			service = ""
-		}
+		service := canary.Unlabel(t.(string))
 		switch {
 		case strings.ContainsAny(service, "/*"):
 			return nil, wrong("%q is no service", t)
