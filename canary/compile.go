@@ -15,6 +15,8 @@ type Applied struct {
 	Rollout string   // see [route.Split]
 	Wanted  *float64 // what the document asks for at this moment; nil: as it is written
 	Mirror  *float64 // share of stable's requests that are mirrored; nil: as it is written
+
+	rules []route.MatchRule // compileRules of the document's; nil: not known
 }
 
 // Compile turns a document into the split of a service, without environments. It
@@ -60,8 +62,8 @@ func Compile(d *Document, a Applied) *route.Split {
 	case s.Method == route.Hash: // of whom nothing else is said: the client's address
 		s.Sticky.By = []route.KeySource{{Kind: route.KeyIP}}
 	}
-	for _, r := range d.Match {
-		s.Match = append(s.Match, r.compile())
+	if s.Match = a.rules; s.Match == nil {
+		s.Match = compileRules(d.Match)
 	}
 	return s
 }

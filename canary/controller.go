@@ -82,6 +82,7 @@ type told struct {
 	secret    [2]uint64
 	self      Self
 	addresses Addresses
+	addressed uint64 // how often addresses were told
 	states    map[string]rollout.State
 	known     bool // states was set
 }
@@ -114,7 +115,9 @@ func (c *Controller) Self() Self {
 
 // SetAddresses says what names stand for now; a name that is missing stands for
 // nobody yet. One that is there without addresses is a problem.
-func (c *Controller) SetAddresses(a Addresses) { c.tell(func(t *told) { t.addresses = a }) }
+func (c *Controller) SetAddresses(a Addresses) {
+	c.tell(func(t *told) { t.addresses, t.addressed = a, t.addressed+1 })
+}
 
 // SetStates gives the states of the rollouts, by service ("*" is the common
 // document). Until it was called the share of a rollout is 0 where somebody gets

@@ -23,6 +23,73 @@ type version struct {
 	// plans has what moves the share of doc and of each patched one: plan itself,
 	// one of their own where the patch says how the share moves, or nil.
 	plans map[*Document]*rollout.Plan
+
+	// What is kept between two settles, because it costs much more than the rest
+	// of one. Only Run's goroutine touches it.
+	clients map[*Environment]*networks
+	rules   map[*Document][]route.MatchRule
+}
+
+// networks are the clients of an environment, as of Addresses of that number.
+type networks struct {
+	of       uint64
+	clients  []netip.Prefix
+	prepared *route.Clients
+	unknown  []string
+}
+
+// networksOf is env.When.networks, which is not asked again before the addresses
+// are others, and once where several environments are for the same clients: a
+// service may have tens of thousands.
+func (v *version) networksOf(env *Environment, a Addresses, number uint64) *networks {
+	n := v.clients[env]
+	if n != nil && n.of == number {
+		return n
+	}
+	n = nil
+	for i := range v.doc.Environments {
+		e := &v.doc.Environments[i]
+		if is := v.clients[e]; is != nil && is.of == number && e.When.sameClients(env.When) {
+			n = is
+			break
+		}
+	}
+	if n == nil {
+		n = &networks{of: number}
+		n.clients, n.unknown = env.When.networks(a)
+		if was := v.clients[env]; was != nil && slices.Equal(was.clients, n.clients) {
+			n.clients, n.prepared = was.clients, was.prepared
+		} else {
+			n.prepared = route.NewClients(n.clients)
+		}
+	}
+	if v.clients == nil {
+		v.clients = map[*Environment]*networks{}
+	}
+	v.clients[env] = n
+	return n
+}
+
+func (w When) sameClients(o When) bool {
+	return slices.Equal(w.CIDR, o.CIDR) && slices.Equal(w.Host, o.Host) && slices.Equal(w.Service, o.Service)
+}
+
+// rulesOf are the compiled rules of doc, or of one that an environment made.
+func (v *version) rulesOf(doc *Document) []route.MatchRule {
+	rules, ok := v.rules[doc]
+	if ok {
+		return rules
+	}
+	if doc != v.doc && reflect.DeepEqual(doc.Match, v.doc.Match) {
+		rules = v.rulesOf(v.doc)
+	} else {
+		rules = compileRules(doc.Match)
+	}
+	if v.rules == nil {
+		v.rules = map[*Document][]route.MatchRule{}
+	}
+	v.rules[doc] = rules
+	return rules
 }
 
 // newVersion makes a version of a text that Parse made doc of. An environment
@@ -31,8 +98,15 @@ func newVersion(service string, raw Raw, doc *Document) (*version, error) {
 	v := &version{raw: raw, doc: doc, hash: hashOf(raw.Value), plans: map[*Document]*rollout.Plan{}}
 	v.plan = doc.Plan(service, raw.Key, raw.SharedIndex(), v.hash)
 	v.plans[doc] = v.plan
+	if len(doc.Environments) == 0 {
+		return v, nil
+	}
+	bare, err := patchedText(raw.Value, Environment{})
+	if err != nil {
+		return nil, err
+	}
 	for _, env := range doc.Environments {
-		text, err := patchedText(raw.Value, env)
+		text, err := Merge(bare, env.Patch)
 		if err != nil {
 			return nil, err
 		}
@@ -149,6 +223,10 @@ type part struct {
 	mirrors       bool
 	clients       []netip.Prefix // see variant
 	share         float64
+
+	// Made of the above, and kept from one split to the next.
+	prepared *route.Clients    // of clients
+	rules    []route.MatchRule // of doc
 }
 
 func (m made) equal(o made) bool {
@@ -158,7 +236,12 @@ func (m made) equal(o made) bool {
 
 func (p part) equal(o part) bool {
 	return p.environment == o.environment && p.doc == o.doc && p.ratio == o.ratio && p.wanted == o.wanted && p.because == o.because &&
-		p.mirror == o.mirror && p.mirrors == o.mirrors && p.share == o.share && slices.Equal(p.clients, o.clients)
+		p.mirror == o.mirror && p.mirrors == o.mirrors && p.share == o.share && sameNetworks(p.clients, o.clients)
+}
+
+// sameNetworks is slices.Equal, for lists that mostly are the same one.
+func sameNetworks(a, b []netip.Prefix) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
 }
 
 // compile makes the split.
@@ -167,14 +250,14 @@ func (m made) compile() *route.Split {
 	for _, p := range m.parts {
 		one := p.compile(m)
 		one.Canary, one.Stable, one.Backup = s.Canary, s.Stable, s.Backup
-		s.Variants = append(s.Variants, route.Variant{Name: p.environment, Clients: p.clients, Share: p.share, Split: one})
+		s.Variants = append(s.Variants, route.Variant{Name: p.environment, Clients: p.clients, Prepared: p.prepared, Share: p.share, Split: one})
 	}
 	return s
 }
 
 func (p part) compile(m made) *route.Split {
 	a := Applied{
-		Service: m.service, Index: m.index, Hash: m.hash, Secret: m.secret, Rollout: m.rollout,
+		rules: p.rules, Service: m.service, Index: m.index, Hash: m.hash, Secret: m.secret, Rollout: m.rollout,
 		Ratio: p.ratio, Wanted: &p.wanted, Because: p.because,
 	}
 	if p.mirrors {

@@ -23,19 +23,20 @@ type resolution struct {
 
 // variant is a document as some clients have it.
 type variant struct {
-	name    string
-	clients []netip.Prefix // empty is nobody
-	share   float64        // of them, see [route.Variant]
-	doc     *Document
+	name  string
+	of    *networks // that it is for; without any it is nobody
+	share float64   // of them, see [route.Variant]
+	doc   *Document
 }
 
 // resolve applies the environments of a document to one balancer: the first that
 // matches counts, for each client. patched has the document with the patch of
-// each environment; roll tells where this balancer stands, 0 to 2⁶⁴, among those
+// each environment; clients tells whom one is for; roll tells where this balancer stands, 0 to 2⁶⁴, among those
 // that an environment is for. It is pure.
-func resolve(d *Document, patched []*Document, self Self, a Addresses, roll func(environment string) uint64, now time.Time) resolution {
+func resolve(d *Document, patched []*Document, self Self, clients func(*Environment) *networks, roll func(environment string) uint64, now time.Time) resolution {
 	r := resolution{doc: d}
-	for i, env := range d.Environments {
+	for i := range d.Environments {
+		env := &d.Environments[i]
 		if !env.When.holdsFor(self) {
 			continue
 		}
@@ -47,10 +48,10 @@ func resolve(d *Document, patched []*Document, self Self, a Addresses, roll func
 			}
 		}
 		if env.When.clients() {
-			clients, unknown := env.When.networks(a)
-			r.unknown = append(r.unknown, unknown...)
+			who := clients(env)
+			r.unknown = append(r.unknown, who.unknown...)
 			if share > 0 {
-				r.variants = append(r.variants, variant{name: env.Name, clients: clients, share: share, doc: patched[i]})
+				r.variants = append(r.variants, variant{name: env.Name, of: who, share: share, doc: patched[i]})
 			}
 			continue
 		}

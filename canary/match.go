@@ -108,6 +108,13 @@ func (p *parser) pattern(n node, want string) string {
 	return s
 }
 
+func compileRules(rules []Rule) (out []route.MatchRule) {
+	for _, r := range rules {
+		out = append(out, r.compile())
+	}
+	return out
+}
+
 func (r Rule) compile() route.MatchRule {
 	m := route.MatchRule{
 		Headers: fieldMatches(r.Header),

@@ -151,8 +151,8 @@ func FuzzResolve(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		here := resolve(d, v.patched, self, Addresses{}, roll, new2026)
-		there := resolve(one, again.patched, self, Addresses{}, roll, new2026)
+		here := resolve(d, v.patched, self, (Addresses{}).of, roll, new2026)
+		there := resolve(one, again.patched, self, (Addresses{}).of, roll, new2026)
 		if !here.doc.movesAs(there.doc) || len(here.variants) > len(there.variants) {
 			t.Fatalf("%s\n means something else to who asked: %s", text, got)
 		}

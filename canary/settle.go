@@ -139,10 +139,11 @@ func (r *run) make(e *entry, v *version, now time.Time) (m made, moving bool) {
 	e.asked.waits = pos.Phase == rollout.Idle && pos.Because != ""
 	state := SourceState{Restored: v.restored, LostSince: e.sinceLost(e.from), StaleAfter: r.c.StaleAfter}
 	m.part = r.part(res.doc, pos, state, now)
-	m.environment = res.environment
+	m.environment, m.rules = res.environment, v.rulesOf(res.doc)
 	for _, one := range res.variants {
 		p := r.part(one.doc, r.position(e.service, v, one.doc, now), state, now)
-		p.environment, p.clients, p.share = one.name, one.clients, one.share
+		p.environment, p.share, p.rules = one.name, one.share, v.rulesOf(one.doc)
+		p.clients, p.prepared = one.of.clients, one.of.prepared
 		m.parts = append(m.parts, p)
 	}
 	return m, moving
@@ -153,7 +154,10 @@ func (r *run) resolve(service string, v *version, now time.Time) resolution {
 	roll := func(environment string) uint64 {
 		return rollPosition(r.told.secret, Label(service), v.doc.ID, environment, r.told.self.Node)
 	}
-	return resolve(v.doc, v.patched, r.told.self, r.told.addresses, roll, now)
+	clients := func(env *Environment) *networks {
+		return v.networksOf(env, r.told.addresses, r.told.addressed)
+	}
+	return resolve(v.doc, v.patched, r.told.self, clients, roll, now)
 }
 
 // position is what a document of a version asks for.

@@ -152,8 +152,9 @@ type Variant struct {
 	// that has it keeps it while the share grows.
 	Share float64
 	Split *Split
-
-	clients *clients // nil: not prepared, as in one made by hand
+	// Prepared is NewClients of Clients, which may cost much and so can be kept
+	// from one Split to the next; nil is made when the table is built.
+	Prepared *Clients
 }
 
 // Split is how a service's traffic is divided between its arms: the compiled

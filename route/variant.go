@@ -5,11 +5,25 @@ import (
 	"slices"
 )
 
-// clients are those that a variant is for, prepared for looking up: single
-// addresses by hash, networks one by one.
-type clients struct {
+// Clients are those that a variant is for, prepared for looking up: single
+// addresses by hash, networks one by one. It does not change.
+type Clients struct {
 	hosts    map[netip.Addr]struct{}
 	networks []netip.Prefix
+}
+
+// NewClients prepares addresses and networks.
+func NewClients(all []netip.Prefix) *Clients {
+	c := &Clients{hosts: make(map[netip.Addr]struct{})}
+	for _, p := range all {
+		switch p = asIPv4(p); {
+		case p.IsSingleIP():
+			c.hosts[p.Addr()] = struct{}{}
+		case p.IsValid():
+			c.networks = append(c.networks, p)
+		}
+	}
+	return c
 }
 
 // VariantFor returns the split of a client, and the name of the environment
@@ -45,13 +59,13 @@ func (s *Split) roll(name string, client netip.Addr) uint64 {
 // has reports whether the variant is for an address, which is no IPv4 address
 // in IPv6 and has no zone.
 func (v *Variant) has(client netip.Addr) bool {
-	if v.clients == nil { // made by hand
+	if v.Prepared == nil { // made by hand
 		return slices.ContainsFunc(v.Clients, func(p netip.Prefix) bool { return asIPv4(p).Contains(client) })
 	}
-	if _, ok := v.clients.hosts[client]; ok {
+	if _, ok := v.Prepared.hosts[client]; ok {
 		return true
 	}
-	for _, p := range v.clients.networks {
+	for _, p := range v.Prepared.networks {
 		if p.Contains(client) {
 			return true
 		}
@@ -77,17 +91,8 @@ func (s *Split) prepared() *Split {
 	own.Variants = slices.Clone(s.Variants)
 	for i := range own.Variants {
 		v := &own.Variants[i]
-		if v.clients != nil {
-			continue
-		}
-		v.clients = &clients{hosts: make(map[netip.Addr]struct{})}
-		for _, p := range v.Clients {
-			switch p = asIPv4(p); {
-			case p.IsSingleIP():
-				v.clients.hosts[p.Addr()] = struct{}{}
-			case p.IsValid():
-				v.clients.networks = append(v.clients.networks, p)
-			}
+		if v.Prepared == nil {
+			v.Prepared = NewClients(v.Clients)
 		}
 	}
 	own.nameVariants()

@@ -103,10 +103,10 @@ func TestVariantIsOfItsService(t *testing.T) {
 			t.Errorf("%s: turns %q and %q", p.Service, sp.Sequence(), p.Split.Sequence())
 		}
 	}
-	if a.Split.Variants[0].clients == nil || a.Split.Variants[0].clients != b.Split.Variants[0].clients {
+	if a.Split.Variants[0].Prepared == nil || a.Split.Variants[0].Prepared != b.Split.Variants[0].Prepared {
 		t.Error("what is looked up in is made for each service")
 	}
-	if whole.Variants[0].clients != nil || whole.Variants[0].Split.Service != "" {
+	if whole.Variants[0].Prepared != nil || whole.Variants[0].Split.Service != "" {
 		t.Error("the split that was given is written to")
 	}
 	own := in.Splits.For("c")
