@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"sync"
 	"testing"
 )
 
@@ -26,8 +27,8 @@ func TestChiLimit(t *testing.T) { // tables
 
 // keys are the clients of these tests: ids as the balancer mints them, names,
 // numbers in a row.
-func keys(n int) []string {
-	list := make([]string, n)
+var keys = sync.OnceValue(func() []string {
+	list := make([]string, clientsTold)
 	for i := range list {
 		switch i % 3 {
 		case 0:
@@ -39,7 +40,7 @@ func keys(n int) []string {
 		}
 	}
 	return list
-}
+})
 
 const (
 	clientsTold = 64_000
@@ -61,7 +62,7 @@ func uniform(t failer, what string, position func(key string) uint64) {
 	t.Helper()
 	for _, shift := range []int{56, 0} {
 		var seen [256]int
-		for _, k := range keys(clientsTold) {
+		for _, k := range keys() {
 			seen[position(k)>>shift&255]++
 		}
 		chi, want := 0.0, float64(clientsTold)/256
@@ -79,7 +80,7 @@ func independent(t failer, what string, a, b func(key string) uint64) {
 	t.Helper()
 	var seen [cells][cells]int
 	var rows, columns [cells]int
-	for _, k := range keys(clientsTold) {
+	for _, k := range keys() {
 		i, j := cell(a(k)), cell(b(k))
 		seen[i][j]++
 		rows[i]++
@@ -169,7 +170,7 @@ func TestInstancesAreIndependentOfArms(t *testing.T) {
 	arm := armOf(t, list...)
 	live := fakeLive{}
 	var seen [2][instances]int
-	for _, k := range keys(clientsTold) {
+	for _, k := range keys() {
 		side := s.Arm(s.Position(KeyCookie, k))
 		target := arm.Pick(Pick{Live: live, Balance: HashBalance, Key: s.InstancePosition(KeyCookie, k)})
 		for i, other := range arm.Ready {

@@ -27,7 +27,7 @@ func watch(t *testing.T, c *Client, cfg WatchConfig) *watching {
 	running(t, func(ctx context.Context) { w.Run(ctx, func(s *registry.Snapshot) { w.snap.Store(s) }) })
 	select {
 	case <-w.First():
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatalf("no first picture: %+v", w.Status())
 	}
 	return w
