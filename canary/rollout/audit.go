@@ -69,7 +69,7 @@ func (r *run) writeAudits(now time.Time) {
 func (r *run) writeAudit(service string, a *audit) {
 	a.busy = true
 	e := a.queue[0]
-	key := r.rings + "/" + service
+	key := RingKeys + "/" + service
 	r.apart(func(ctx context.Context) func() {
 		written, had, err := r.appendTo(ctx, key, e)
 		return func() {
@@ -168,11 +168,7 @@ func (r *run) logDocuments(now time.Time) {
 
 // History reads the audit ring of a service, the newest event first.
 func (f *Fleet) History(ctx context.Context, service string) ([]Event, error) {
-	rings := f.Log
-	if rings == "" {
-		rings = defaultLog
-	}
-	p, err := f.Store.Get(ctx, rings+"/"+service)
+	p, err := f.Store.Get(ctx, RingKeys+"/"+service)
 	if err != nil {
 		return nil, err
 	}

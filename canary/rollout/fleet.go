@@ -20,10 +20,8 @@ import (
 // canary that is worse, and, while it leads, takes the steps. Set the fields,
 // then call Run once; the methods may be called from any goroutine, also before.
 type Fleet struct {
-	Store  Store  // required
-	Self   Self   // required
-	Prefix string // of the states; "lb/state" when empty
-	Log    string // of the audit rings; "lb/log" when empty
+	Store Store // required
+	Self  Self  // required
 
 	// States is told the states, by service, whenever they change, with this
 	// balancer's own veto in them. It is called from Run's goroutine and must
@@ -75,15 +73,13 @@ type Applied struct {
 }
 
 const (
-	sessionTTL  = 10 * time.Second
-	renewEvery  = sessionTTL / 3
-	storeLimit  = 5 * time.Second        // of one call of the Store
-	retryAfter  = time.Second            // a call of the Store that failed
-	busyTick    = 50 * time.Millisecond  // between two looks while there is a rollout
-	idleTick    = 500 * time.Millisecond // and while there is none
-	leaderName  = "leader"
-	defaultPath = "lb/state"
-	defaultLog  = "lb/log"
+	sessionTTL = 10 * time.Second
+	renewEvery = sessionTTL / 3
+	storeLimit = 5 * time.Second        // of one call of the Store
+	retryAfter = time.Second            // a call of the Store that failed
+	busyTick   = 50 * time.Millisecond  // between two looks while there is a rollout
+	idleTick   = 500 * time.Millisecond // and while there is none
+	leaderName = "leader"
 )
 
 func (f *Fleet) init() {
@@ -180,8 +176,6 @@ type run struct {
 	wg   sync.WaitGroup
 	done chan func()
 
-	prefix, rings string
-
 	plans   map[string]*Plan
 	applied map[string]Applied // nil: not known yet
 	version int                // of both
@@ -222,7 +216,6 @@ type run struct {
 func newRun(f *Fleet, ctx context.Context) *run {
 	r := &run{
 		f: f, ctx: ctx, log: f.Logger, done: make(chan func()),
-		prefix: cmp.Or(f.Prefix, defaultPath), rings: cmp.Or(f.Log, defaultLog),
 		learned: map[string]learned{}, absent: map[string]absent{},
 		writing: map[string]bool{}, refused: map[string]time.Time{},
 		presence: map[string]*presence{}, watching: map[string]*watching{}, vetoes: map[string]*veto{},
@@ -319,7 +312,7 @@ func (r *run) leave() {
 	defer cancel()
 	if r.leads(time.Now()) {
 		// A lock that goes with its session cannot be had at once by another.
-		_ = r.f.Store.Delete(ctx, r.lockKey())
+		_ = r.f.Store.Delete(ctx, LeaderKey)
 	}
 	if err := r.f.Store.EndSession(ctx, r.session.id); err != nil {
 		r.log.Warn("the session was not ended; Consul will, with what is published", "error", err)

@@ -61,7 +61,7 @@ func (r *run) revive(now time.Time) {
 			})
 			continue
 		}
-		key := r.prefix + "/" + service
+		key := StateKeys + "/" + service
 		r.writing[service] = true
 		r.apart(func(ctx context.Context) func() {
 			p, err := call(ctx, func(ctx context.Context) (Pair, error) { return r.f.Store.Get(ctx, key) })
@@ -188,7 +188,7 @@ func (r *run) remove(service string, h held, certain bool) {
 		}
 		if certain {
 			_, err = call(ctx, func(ctx context.Context) (struct{}, error) {
-				return struct{}{}, r.f.Store.Delete(ctx, r.prefix+"/"+service)
+				return struct{}{}, r.f.Store.Delete(ctx, StateKeys+"/"+service)
 			})
 		}
 		return func() {

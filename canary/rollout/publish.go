@@ -86,7 +86,7 @@ func (r *run) publish(now time.Time) {
 }
 
 func (r *run) nodeKey(service string) string {
-	key := r.prefix + "/nodes/" + r.f.Self.ID
+	key := NodeKeys + "/" + r.f.Self.ID
 	if service != "" {
 		key += "/" + service
 	}

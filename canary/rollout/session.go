@@ -36,8 +36,6 @@ func (s *session) alive(now time.Time) bool {
 
 func (r *run) leads(now time.Time) bool { return r.session.holds && r.session.alive(now) }
 
-func (r *run) lockKey() string { return r.prefix + "/nodes/" + leaderName }
-
 // keepSession makes a session, renews it, and makes another when it has ended.
 func (r *run) keepSession(now time.Time) {
 	s := &r.session
@@ -141,7 +139,7 @@ func (r *run) elect(now time.Time) {
 	value, _ := json.Marshal(r.f.Self)
 	r.apart(func(ctx context.Context) func() {
 		got, err := call(ctx, func(ctx context.Context) (bool, error) {
-			return r.f.Store.Acquire(ctx, r.lockKey(), value, id)
+			return r.f.Store.Acquire(ctx, LeaderKey, value, id)
 		})
 		return func() { r.onElected(id, got, err) }
 	})

@@ -6,6 +6,16 @@ import (
 	"time"
 )
 
+// Where balancers keep what they share.
+const (
+	StateKeys = "lb/state"           // below it, by service, the states
+	NodeKeys  = StateKeys + "/nodes" // by balancer, and below each by service, what it publishes; and the lock
+	RingKeys  = "lb/log"             // by service, the audit rings
+)
+
+// LeaderKey is the lock of the balancer that leads.
+const LeaderKey = NodeKeys + "/" + leaderName
+
 // Store is Consul's KV and sessions as a Fleet needs them.
 type Store interface {
 	// Watch calls emit with all pairs at and below prefix whenever they change,

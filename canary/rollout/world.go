@@ -65,7 +65,7 @@ func (l learned) holds(index uint64, now time.Time) bool {
 func (r *run) watch() (ended <-chan error) {
 	end := make(chan error, 1)
 	r.wg.Go(func() {
-		end <- r.f.Store.Watch(r.ctx, r.prefix, func(pairs []Pair, err error) {
+		end <- r.f.Store.Watch(r.ctx, StateKeys, func(pairs []Pair, err error) {
 			select {
 			case r.done <- func() { r.onWatch(pairs, err) }:
 			case <-r.ctx.Done():
@@ -76,7 +76,7 @@ func (r *run) watch() (ended <-chan error) {
 }
 
 func (r *run) onWatch(pairs []Pair, err error) {
-	r.say("reading the states of rollouts", err, "prefix", r.prefix)
+	r.say("reading the states of rollouts", err, "prefix", StateKeys)
 	r.lost = err
 	r.dirty = true
 	if err != nil {
@@ -105,7 +105,7 @@ func (r *run) onWatch(pairs []Pair, err error) {
 func (r *run) decode(pairs []Pair, was *world) *world {
 	w := &world{states: map[string]held{}, nodes: map[string]map[string]Node{}, cache: make(map[string]cached, len(pairs))}
 	for _, p := range pairs {
-		name, below := strings.CutPrefix(p.Key, r.prefix+"/")
+		name, below := strings.CutPrefix(p.Key, StateKeys+"/")
 		if !below {
 			continue
 		}
@@ -268,7 +268,7 @@ func (r *run) write(service string, old held, next State, then func(written bool
 		index = 0
 	}
 	r.writing[service] = true
-	key := r.prefix + "/" + service
+	key := StateKeys + "/" + service
 	r.apart(func(ctx context.Context) func() {
 		done, err := call(ctx, func(ctx context.Context) (bool, error) { return r.f.Store.CAS(ctx, key, value, index) })
 		first := err

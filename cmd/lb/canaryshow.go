@@ -203,7 +203,7 @@ func (a *app) canaryHistoryCommand() *cobra.Command {
 			return err
 		}
 		defer client.Close()
-		key := logKeys + "/" + canary.Label(name)
+		key := rollout.RingKeys + "/" + canary.Label(name)
 		pair, found, err := client.Get(cmd.Context(), key)
 		if err != nil {
 			return consulError(err)

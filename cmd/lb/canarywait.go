@@ -15,13 +15,6 @@ import (
 	"serin/registry/consul"
 )
 
-// Where the balancers keep what they share.
-const (
-	stateKeys = "lb/state"
-	nodeKeys  = "lb/state/nodes"
-	logKeys   = "lb/log"
-)
-
 // applied waits until every balancer has the document at index in force, for a
 // service or for all others (""), and says what came of it. Which balancers
 // there are the one at lb knows, or, where none answers, Consul.
@@ -138,14 +131,14 @@ func nodeName(n rollout.NodeStatus) string {
 // publishedNodes reads from Consul what each balancer publishes of a rollout; a
 // balancer that publishes nothing of it is there with index 0.
 func publishedNodes(ctx context.Context, client *consul.Client, label string) ([]rollout.NodeStatus, error) {
-	pairs, err := client.List(ctx, nodeKeys)
+	pairs, err := client.List(ctx, rollout.NodeKeys)
 	if err != nil {
 		return nil, consulError(err)
 	}
 	var nodes []rollout.NodeStatus
 	for _, p := range pairs {
-		id, of, _ := strings.Cut(strings.TrimPrefix(p.Key, nodeKeys+"/"), "/")
-		if id == "leader" || p.Key == nodeKeys {
+		id, of, _ := strings.Cut(strings.TrimPrefix(p.Key, rollout.NodeKeys+"/"), "/")
+		if p.Key == rollout.LeaderKey || p.Key == rollout.NodeKeys {
 			continue
 		}
 		i := slices.IndexFunc(nodes, func(n rollout.NodeStatus) bool { return n.ID == id })
