@@ -4,12 +4,17 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"serin/canary/rollout"
 	"serin/route"
@@ -142,4 +147,22 @@ func TestEffectiveOrder(t *testing.T) {
 	f(rollout.Position{Ratio: 1, Phase: rollout.Promoted}, SourceState{Restored: true}, 0, 0, "max_ratio: 0.2; stale: restored from disk, the source has not answered yet")
 	f(rollout.Position{Ratio: 1, Phase: rollout.Promoted}, gone, time.Hour, 0, "expires: since 2026-01-01T01:00:00Z")
 	f(rollout.Position{Because: "rolled back", Phase: rollout.RolledBack}, gone, time.Hour, 0, "rollout: rolled back")
+}
+
+// TestShareThatIsNone: what is no share is 0 in the end, with its reason, and counted.
+func TestShareThatIsNone(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	r := &run{c: &Controller{Metrics: NewMetrics(registry)}, log: hclog.NewNullLogger()}
+	for _, ratio := range []float64{math.NaN(), -0.1, 1.5, math.Inf(1)} {
+		p := r.part(&Document{}, rollout.Position{Ratio: ratio}, SourceState{}, new2026)
+		if p.ratio != 0 || p.because != "BUG: the share was not within 0..1" {
+			t.Errorf("%v: %v %q", ratio, p.ratio, p.because)
+		}
+	}
+	if p := r.part(&Document{}, rollout.Position{Ratio: 1}, SourceState{}, new2026); p.ratio != 1 || p.because != "" {
+		t.Errorf("1: %v %q", p.ratio, p.because)
+	}
+	if text := metricsText(t, registry); !strings.Contains(text, "lb_canary_assertions_total 4\n") {
+		t.Errorf("metrics\n%s", text)
+	}
 }

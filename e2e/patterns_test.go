@@ -234,9 +234,17 @@ func TestMaintenance(t *testing.T) {
 		}
 		l.stub("web", "backup-1", "urlprefix-/,backup", "passing")
 	})
-	maintenance := func(s *stub, on bool) {
+	lb := func(want int, args ...string) {
 		t.Helper()
-		p.must("PUT", fmt.Sprintf("/v1/agent/service/maintenance/%s?enable=%v", s.id, on), "")
+		if out, code := p.cli(append(args, "--addr", p.b.admin)...); code != want {
+			t.Fatalf("lb %s ends with %d, want %d:\n%s", strings.Join(args, " "), code, want, out)
+		}
+	}
+	restore := func(s *stub) {
+		t.Helper()
+		if out, code := p.cli("restore", s.id); code != 0 {
+			t.Fatalf("lb restore %s ends with %d:\n%s", s.id, code, out)
+		}
 	}
 	seen := func(want ...string) error {
 		got := map[string]bool{}
@@ -260,20 +268,36 @@ func TestMaintenance(t *testing.T) {
 	all := []string{"main-1", "main-2", "main-3"}
 	eventually(t, 5*time.Second, "all of main", func() error { return seen(all...) })
 	for i, s := range mains {
-		maintenance(s, true)
+		lb(1, "drain", s.id, "--floor", "4")
+		lb(0, "drain", s.id, "--reason", "new kernel")
+		// It waited until the balancer had no request in flight to it.
 		others := append(append([]string{}, all[:i]...), all[i+1:]...)
-		eventually(t, 5*time.Second, s.id+" is in maintenance", func() error { return seen(others...) })
-		maintenance(s, false)
+		if err := seen(others...); err != nil {
+			t.Errorf("%s is drained: %v", s.id, err)
+		}
+		restore(s)
 		eventually(t, 15*time.Second, s.id+" is back", func() error { return seen(all...) })
 	}
 	for _, s := range mains {
-		maintenance(s, true)
+		lb(0, "drain", s.id)
 	}
-	eventually(t, 5*time.Second, "all of main is in maintenance", func() error { return seen("backup-1") })
+	if err := seen("backup-1"); err != nil {
+		t.Errorf("all of main is drained: %v", err)
+	}
+	lb(1, "drain", "backup-1") // the floor: somebody has to be there
 	for _, s := range mains {
-		maintenance(s, false)
+		restore(s)
 	}
 	eventually(t, 15*time.Second, "all of main is back", func() error { return seen(all...) })
+	// Consul's own word for it does the same.
+	for _, on := range []bool{true, false} {
+		p.must("PUT", fmt.Sprintf("/v1/agent/service/maintenance/main-1?enable=%v", on), "")
+		want := all
+		if on {
+			want = all[1:]
+		}
+		eventually(t, 15*time.Second, fmt.Sprintf("maintenance of main-1: %v", on), func() error { return seen(want...) })
+	}
 	p.end()
 }
 

@@ -1,13 +1,20 @@
 package rollout
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // ringOf is the audit ring as kind, index and ratios, the oldest first.
@@ -318,6 +325,94 @@ func TestRefusedDocumentsAreInTheState(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		if m.get("lb/state/old").Index != 0 {
 			t.Error("an idle state outlives its document")
+		}
+	})
+}
+
+// Every transition is an entry of the ring, a line of the log, a count, an event
+// for those who wait for one, and what webhooks are told: each in all five, once,
+// and in this order.
+func TestATransitionIsToldEverywhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		reg := prometheus.NewPedanticRegistry()
+		var log bytes.Buffer
+		var mu sync.Mutex // guards log
+		var posted []string
+		a := m.joinWith(t, "a", func(f *Fleet) {
+			f.Metrics, f.Logger = NewMetrics(reg), hclog.New(&hclog.LoggerOptions{Output: &log, Mutex: &mu, DisableTime: true})
+			happened := f.Happened
+			f.Happened = func(e Event, p *Plan) {
+				happened(e, p)
+				posted = append(posted, fmt.Sprintf("%s %t", e.Kind, p != nil && p.ID == e.ID))
+			}
+		})
+		say := func(index uint64, word Control) {
+			p := stepsPlan(index)
+			p.Control = word
+			a.apply(p)
+			time.Sleep(2 * time.Second)
+		}
+		say(7, "")
+		time.Sleep(time.Minute)
+		say(8, Pause)
+		say(9, "")
+		say(10, Promote)
+		say(11, Abort)
+		say(12, "")
+		a.SetApplied(map[string]Applied{"web": {Index: 12, Hash: "h", Rejected: 13, Invalid: "no"}})
+		time.Sleep(2 * time.Second)
+
+		want := []string{EventStart, EventStep, EventPause, EventResume, EventPromote, EventRollback, EventDocument, EventInvalid}
+		if kinds := slices.Sorted(slices.Values(Kinds())); !slices.Equal(slices.Sorted(slices.Values(want)), kinds) {
+			t.Errorf("it shows %q, there are %q", want, kinds)
+		}
+		is := func(where string, got []string) {
+			t.Helper()
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: %q, want %q", where, got, want)
+			}
+		}
+		var kinds []string
+		ring, err := ParseRing(m.get("lb/log/web").Value)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, e := range ring {
+			kinds = append(kinds, e.Kind)
+			if e.Because == "" || e.Index == 0 || e.Hash == "" || e.By != "a" || e.Time.IsZero() {
+				t.Errorf("the entry %+v does not say all", e)
+			}
+		}
+		is("the ring", kinds)
+		kinds = nil
+		mu.Lock()
+		for _, line := range regexp.MustCompile(`rollout: (\w+): service=web `).FindAllStringSubmatch(log.String(), -1) {
+			kinds = append(kinds, line[1])
+		}
+		mu.Unlock()
+		is("the log", kinds)
+		kinds = nil
+		for i, e := range a.Events(t.Context(), 0) {
+			kinds = append(kinds, e.Kind)
+			if e.Seq != uint64(i+1) {
+				t.Errorf("event %d has the number %d", i, e.Seq)
+			}
+		}
+		is("events", kinds)
+		kinds = nil
+		for _, line := range posted {
+			kind, plan, _ := strings.Cut(line, " ")
+			if kinds = append(kinds, kind); plan != "true" {
+				t.Errorf("%s is told without the plan, which names the webhooks", kind)
+			}
+		}
+		is("webhooks", kinds)
+		text, _ := exposed(t, reg)
+		for _, kind := range want {
+			if !strings.Contains(text, "transitions_total "+kind+" web 1") {
+				t.Errorf("%s is not counted once:\n%s", kind, text)
+			}
 		}
 	})
 }

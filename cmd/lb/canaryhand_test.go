@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -224,4 +225,55 @@ func TestStatusOfARollout(t *testing.T) {
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
 	}
+}
+
+// Everything that writes shows with -n what it would write, as a difference and
+// as a command of Consul's, and writes nothing.
+func TestLookingOnlyWritesNothing(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "one.json")
+	if err := os.WriteFile(file, []byte(`{"ratio": 0.3}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const doc = `{"ratio": 0.1, "id": "a"}`
+	f := func(command, want string) {
+		t.Helper()
+		agent := httptest.NewServer(devconsul.New())
+		defer agent.Close()
+		environ := []string{"CONSUL_HTTP_ADDR=" + agent.URL, "LB_ADDR=127.0.0.1:1", "EDITOR=sed -i s/0.1/0.3/"}
+		client, err := Consul{Addr: agent.URL}.client(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		if err := client.Put(t.Context(), "lb/canary/web", []byte(doc)); err != nil {
+			t.Fatal(err)
+		}
+		was, _, err := client.Get(t.Context(), "lb/canary/web")
+		if err != nil {
+			t.Fatal(err)
+		}
+		code, out, talk := session(environ, append(strings.Fields("canary "+command), "-n")...)
+		is, _, err := client.Get(t.Context(), "lb/canary/web")
+		if err != nil || code != 0 || string(is.Value) != doc || is.Index != was.Index {
+			t.Errorf("%s -n: code %d, %v, now %s at %d, was at %d\n%s", command, code, err, is.Value, is.Index, was.Index, talk)
+		}
+		same := fmt.Sprintf("same as: consul kv put -cas -modify-index=%d lb/canary/web '", was.Index)
+		if command == "delete web" {
+			same = fmt.Sprintf("same as: consul kv delete -cas -modify-index=%d lb/canary/web\n", was.Index)
+		}
+		if !strings.HasPrefix(out, "lb/canary/web\n- ") || !strings.Contains(out, want) || !strings.Contains(out, same) || strings.Contains(out, "written") {
+			t.Errorf("%s -n shows\n%s\nwant %q and %q", command, out, want, same)
+		}
+	}
+	f("set web 30%", `"ratio": 0.3`)
+	f("apply web -f "+file, `"ratio": 0.3`)
+	f("edit web", `"ratio": 0.3`)
+	f("ramp web --over 2h", `"over":"2h"`)
+	f("pause web", `"control": "pause"`)
+	f("resume web", `"control": "run"`)
+	f("promote web", `"control": "promote"`)
+	f("abort web", `"control": "abort"`)
+	f("retry web", `"id": "a-retry-1"`)
+	f("delete web", `- {"ratio": 0.1, "id": "a"}`)
 }

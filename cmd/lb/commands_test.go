@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"serin/admin"
+	"serin/canary/rollout"
 	"serin/internal/devconsul"
 )
 
@@ -209,4 +211,33 @@ func TestLogger(t *testing.T) {
 	f(Log{Level: "info", Format: "auto"}, "lb: hello: n=1")
 	f(Log{Level: "warn", Format: "text"}, "careful")
 	f(Log{Level: "info", Format: "json"}, `"@message":"hello"`)
+}
+
+// TestWatchFollows: what changes in the balancer is shown by the next look.
+func TestWatchFollows(t *testing.T) {
+	phase := rollout.Running
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/api/v1/routes" {
+			io.WriteString(w, "[]")
+			return
+		}
+		st := admin.CanaryStatus{Rollout: &rollout.Status{State: rollout.State{ID: "v2", Phase: phase}}}
+		phase = rollout.RolledBack
+		json.NewEncoder(w).Encode(st)
+	}))
+	defer server.Close()
+	defer http.DefaultClient.CloseIdleConnections()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var out bytes.Buffer
+	a := &app{environ: []string{"LB_ADDR=" + server.Listener.Addr().String()}, err: io.Discard, out: writeFunc(func(p []byte) (int, error) {
+		if out.Write(p); strings.Contains(out.String(), "rollout v2 rolled_back") {
+			cancel()
+		}
+		return len(p), nil
+	})}
+	code := a.main(ctx, []string{"canary", "status", "web", "--watch"})
+	if first, _, ok := strings.Cut(out.String(), "rollout v2 rolled_back"); code != 0 || !ok || !strings.Contains(first, "rollout v2 running") {
+		t.Errorf("code %d\n%s", code, out.String())
+	}
 }

@@ -610,3 +610,23 @@ func TestStartWithoutConsulFromTheStateOnDisk(t *testing.T) {
 	r := s.start(kept).becomesReady()
 	eventually(t, "traffic", func() bool { status, _ := fetch(t, "GET", r.url("/"), ""); return status == 200 })
 }
+
+// TestStartWithAnInvalidDocument: a balancer whose first document is invalid is
+// ready, and sends nobody to the canary.
+func TestStartWithAnInvalidDocument(t *testing.T) {
+	s := newSite(t)
+	s.instance("web-1", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "stable") }, "")
+	s.instance("web-2", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "canary") }, `{"Tags": ["urlprefix-/", "canary"]}`)
+	s.ask("PUT", "/v1/kv/lb/canary/web", `{"ratio": 10}`)
+	r := s.start(nil).becomesReady()
+	for range 20 {
+		if status, text := fetch(t, "GET", r.url("/"), ""); status != 200 || text != "stable" {
+			t.Fatalf("%d %s", status, text)
+		}
+	}
+	if _, text := r.probe("/api/v1/canary/web/status"); !strings.Contains(text, `ratio must be 0..1`) {
+		t.Errorf("status %s", text)
+	}
+	s.ask("PUT", "/v1/kv/lb/canary/web", `{"ratio": 1}`)
+	eventually(t, "a valid document counts", func() bool { _, text := fetch(t, "GET", r.url("/"), ""); return text == "canary" })
+}
