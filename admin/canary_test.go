@@ -241,6 +241,9 @@ func TestEditingDocuments(t *testing.T) {
 		if strings.HasSuffix(name, "aborted") {
 			k.value["lb/canary/web"] = `{"control": "abort"}`
 		}
+		if strings.HasSuffix(name, "unreadable") {
+			k.value["lb/canary/web"] = `{ratio: 1}`
+		}
 		s := &Server{CanaryEditor: &canary.Editor{KV: k, Prefix: "lb/canary"}}
 		w := send(s.Handler(), method, "/api/v1/canary/"+target, body, header...)
 		got := resumedAt.ReplaceAllString(k.value["lb/canary/web"], "TIME")
@@ -296,6 +299,8 @@ func TestEditingDocuments(t *testing.T) {
 	f("ramp", "POST", "web/ramp", `{"to": "100%", "over": "2h"}`, 200, `{"ramp": {"from":0.25,"to":1,"over":"2h"}}`)
 	f("pause", "POST", "web/pause", ``, 200, `{"ratio": 0.25, "control": "pause"}`)
 	f("abort", "POST", "web/abort", `{"reason": "5xx"}`, 200, `{"ratio": 0.25, "control": "abort", "x-reason": "5xx"}`)
+	f("abort, unreadable", "POST", "web/abort", `{"reason": "5xx"}`, 200, `{"control": "abort", "x-reason": "5xx"}`)
+	f("pause, unreadable", "POST", "web/pause", ``, 422, `lb/canary/web:1:2: not JSON: invalid character 'r' at start of value`)
 	f("promote", "POST", "web/promote", `{}`, 200, `{"ratio": 0.25, "control": "promote"}`)
 	f("promote, aborted", "POST", "web/promote", `{}`, 409, "the rollout of lb/canary/web is aborted, and stays so")
 	f("resume", "POST", "web/resume", ``, 200, `{"ratio": 0.25, "control": "run", "x-resumed": "TIME"}`)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -25,6 +26,9 @@ type Edit struct {
 	needs bool
 	whole bool // nothing of the old text is kept
 	do    func(key string, doc []byte) ([]byte, error)
+	// anyway is set for what must be possible whatever the document is: it is
+	// made of the one in force (nil: not known) where do does not help.
+	anyway func(key string, doc, inForce []byte) (after []byte, note string, err error)
 }
 
 // String returns the word for the edit: "set", "apply", "ramp", "pause",
@@ -83,18 +87,75 @@ func RampTo(r NewRamp) Edit {
 }
 
 // Steer writes control, pause, promote or abort, and why. The reason is for
-// people, in x-reason; one that stood there for something else goes.
+// people, in x-reason; one that stood there for something else goes. An Editor
+// makes an abort of every document, also of one that is refused or that sends to
+// a config_server.
 func Steer(c rollout.Control, reason string) Edit {
 	why := Change{Field: "x-reason"}
 	if reason != "" {
 		why.Value = reason
 	}
-	return Edit{name: string(c), needs: true, do: func(key string, doc []byte) ([]byte, error) {
+	e := Edit{name: string(c), needs: true, do: func(key string, doc []byte) ([]byte, error) {
 		if err := steerable(key, doc, c); err != nil {
 			return nil, err
 		}
 		return Set(key, doc, Change{Field: "control", Value: string(c)}, why)
 	}}
+	if c == rollout.Abort {
+		e.anyway = func(key string, doc, inForce []byte) ([]byte, string, error) {
+			return abortAnyway(key, doc, inForce, why)
+		}
+	}
+	return e
+}
+
+// meaning are the fields that say which instances and clients a document means,
+// and who is to hear of it: without canary and stable an abort would take the
+// instances of the one arm for those of the other.
+var meaning = []string{"id", "canary", "stable", "backup", "environments", "notify"}
+
+// abortAnyway makes an abort where control in doc would stop nothing: doc is
+// refused, or its config_server's document counts. Of what is in force
+// everything stays; where that is not known, what can be read of doc.
+func abortAnyway(key string, doc, inForce []byte, why Change) (after []byte, note string, err error) {
+	abort := []Change{{Field: "config_server"}, {Field: "control", Value: string(rollout.Abort)}, why}
+	old, wrong := Parse(key, doc)
+	note = fmt.Sprintf("the text at %s is refused (%v)", key, wrong)
+	switch {
+	case wrong == nil && old.ConfigServer != "":
+		note = "config_server is taken out, because the document at " + old.ConfigServer + " would count before this abort"
+	case wrong == nil:
+		note = "the document at " + key + " has no room for the abort"
+	}
+	if len(inForce) > 0 {
+		if after, err = Set(key, inForce, abort...); err == nil {
+			return after, note + ": an abort of the document in force takes its place", nil
+		}
+	}
+	if wrong == nil {
+		if after, err = Set(key, doc, abort...); err == nil {
+			return after, note, nil
+		}
+	}
+	if after, err = Set(key, nil, abort...); err != nil {
+		return nil, "", err
+	}
+	root, _ := readNode(key, doc) // up to the first mistake
+	kept := "nothing of it is kept, so that the canary instances are those with the tag canary"
+	var names []string
+	for _, name := range meaning {
+		n, ok := root.member(name)
+		if !ok {
+			continue
+		}
+		if more, err := Set(key, after, Change{Field: name, Value: json.RawMessage(doc[n.off:n.end])}); err == nil {
+			after, names = more, append(names, name)
+		}
+	}
+	if names != nil {
+		kept = "of it is kept: " + strings.Join(names, ", ")
+	}
+	return after, note + ": an abort takes its place; " + kept, nil
 }
 
 // Resume lets a rollout that is paused go on. x-resumed is written so that the
@@ -208,6 +269,10 @@ type KV interface {
 type Editor struct {
 	KV     KV
 	Prefix string // key of the common document, "lb/canary"
+	// InForce returns the document in force for a service, "" for all others,
+	// whose key has the index; nil where it is not known. It is asked for when an
+	// abort can make nothing of what is at the key. Nil knows none.
+	InForce func(ctx context.Context, service string, index uint64) []byte
 }
 
 // Edited is a document before and after an edit.
@@ -258,7 +323,7 @@ func (e *Editor) Key(service string) (string, error) {
 
 // Prepare reads a service's document and makes the edit of it, but writes
 // nothing. A service without one starts from the common document, unless the
-// edit needs nothing of it. Errors are those of KV, [ErrNoDocument],
+// edit needs nothing of it. An abort is made of anything that is there. Errors are those of KV, [ErrNoDocument],
 // [*RefusedError], and [*Error] where the result is no document.
 func (e *Editor) Prepare(ctx context.Context, service string, edit Edit) (Edited, error) {
 	key, err := e.Key(service)
@@ -284,6 +349,15 @@ func (e *Editor) Prepare(ctx context.Context, service string, edit Edit) (Edited
 		return out, fmt.Errorf("%w at %s", ErrNoDocument, key)
 	}
 	after, err := edit.Apply(key, from)
+	if edit.anyway != nil && (err != nil || sendsAway(after)) {
+		var inForce []byte
+		if e.InForce != nil {
+			inForce = e.InForce(ctx, strings.TrimPrefix(service, "*"), index)
+		}
+		var note string
+		after, note, err = edit.anyway(key, from, inForce)
+		out.Notes = append(out.Notes, note)
+	}
 	if err != nil {
 		return out, err
 	}
@@ -295,6 +369,12 @@ func (e *Editor) Prepare(ctx context.Context, service string, edit Edit) (Edited
 	}
 	out.Notes = append(out.Notes, noted(edit, from, after)...)
 	return out, nil
+}
+
+// sendsAway tells whether a document has a config_server.
+func sendsAway(text []byte) bool {
+	doc, err := Parse("", text)
+	return err == nil && doc.ConfigServer != ""
 }
 
 // copied says that a service has a document of its own from now on.

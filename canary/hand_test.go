@@ -180,6 +180,18 @@ func TestEditor(t *testing.T) {
 		"the document is read from consul://a:1/k (config_server): what is beside that field counts only until it answers\n- {\"config_server\": \"consul://a:1/k\"}\n+ {\"config_server\": \"consul://a:1/k\", \"control\": \"pause\"}\nconsul kv put -cas -modify-index=11 lb/canary/web '{\"config_server\": \"consul://a:1/k\", \"control\": \"pause\"}'\nindex 12, rise 0")
 	f(kv(own, `{"ratio": 0.4}`), "web", Steer(rollout.Promote, ""), "- {\"ratio\": 0.4}\n+ {\"ratio\": 0.4, \"control\": \"promote\"}\nconsul kv put -cas -modify-index=11 lb/canary/web '{\"ratio\": 0.4, \"control\": \"promote\"}'\nindex 12, rise 0.6")
 	f(kv(own, `{"raito": 0.4}`), "web", Replace([]byte(`{"ratio": 0.5}`)), "- {\"raito\": 0.4}\n+ {\"ratio\": 0.5}\nconsul kv put -cas -modify-index=11 lb/canary/web '{\"ratio\": 0.5}'\nindex 12, rise 0.5")
+	// An abort is made of anything.
+	const refused = "the text at lb/canary/web is refused (lb/canary/web:1:"
+	abort := Steer(rollout.Abort, "")
+	f(kv(own, `{"raito": 1, "canary": "v3", "id": "a", "stable": 7}`), "web", abort,
+		refused+"2: unknown field \"raito\" (did you mean \"ratio\"?)): an abort takes its place; of it is kept: id, canary\n- {\"raito\": 1, \"canary\": \"v3\", \"id\": \"a\", \"stable\": 7}\n+ {\"control\": \"abort\", \"id\": \"a\", \"canary\": \"v3\"}\nconsul kv put -cas -modify-index=11 lb/canary/web '{\"control\": \"abort\", \"id\": \"a\", \"canary\": \"v3\"}'\nindex 12, rise 0")
+	f(kv(own, `{ratio:1}`), "web", Steer(rollout.Abort, "5xx"),
+		refused+"2: not JSON: invalid character 'r' at start of value): an abort takes its place; nothing of it is kept, so that the canary instances are those with the tag canary\n- {ratio:1}\n+ {\"control\": \"abort\", \"x-reason\": \"5xx\"}\nconsul kv put -cas -modify-index=11 lb/canary/web '{\"control\": \"abort\", \"x-reason\": \"5xx\"}'\nindex 12, rise 0")
+	f(kv(own, `{"config_server": "file:/a", "comment": "c"}`), "web", abort,
+		"config_server is taken out, because the document at file:/a would count before this abort\n- {\"config_server\": \"file:/a\", \"comment\": \"c\"}\n+ {\"comment\": \"c\", \"control\": \"abort\"}\nconsul kv put -cas -modify-index=11 lb/canary/web '{\"comment\": \"c\", \"control\": \"abort\"}'\nindex 12, rise 0")
+	f(kv(own, `{"ratio": 1, "control": "abrot"}`), "web", abort, "- {\"ratio\": 1, \"control\": \"abrot\"}\n+ {\"ratio\": 1, \"control\": \"abort\"}\nconsul kv put -cas -modify-index=11 lb/canary/web '{\"ratio\": 1, \"control\": \"abort\"}'\nindex 12, rise 0")
+	f(kv(own, `{ratio:1}`), "web", Steer(rollout.Pause, ""), "error: lb/canary/web:1:2: not JSON: invalid character 'r' at start of value")
+
 	f(kv(own, `{}`), "web", Remove(), "- {}\nconsul kv delete -cas -modify-index=11 lb/canary/web\nindex 0, rise 0")
 
 	f(kv(common, `{}`), "web", Remove(), "error: no canary document at lb/canary/web")
@@ -197,6 +209,34 @@ func TestEditor(t *testing.T) {
 	f(m, "web", half, "error: Consul does not answer")
 }
 
+// An abort of a text that is refused, or that sends elsewhere, is made of what
+// is in force, where that is known.
+func TestAbortOfWhatIsInForce(t *testing.T) {
+	f := func(text, inForce, want string) {
+		t.Helper()
+		ed := Editor{KV: kv("lb/canary/web", text), Prefix: "lb/canary", InForce: func(_ context.Context, service string, index uint64) []byte {
+			if service != "web" || index != 11 {
+				t.Errorf("asked for %s at index %d", service, index)
+			}
+			return []byte(inForce)
+		}}
+		d, err := ed.Prepare(t.Context(), "web", Steer(rollout.Abort, ""))
+		if err != nil || d.After != want || len(d.Notes) != 1 {
+			t.Errorf("%s, in force %s\n got %s, %v, %q\nwant %s", text, inForce, d.After, err, d.Notes, want)
+		}
+	}
+	good := `{"id": "a", "canary": {"meta": {"v": "2"}}, "steps": [{"pause": true}]}`
+	want := `{"id": "a", "canary": {"meta": {"v": "2"}}, "steps": [{"pause": true}], "control": "abort"}`
+	f(`{ratio:1}`, good, want)
+	f(`{"config_server": "file:/a"}`, good, want)
+	f(`{"raito": 1, "canary": "v3"}`, ``, `{"control": "abort", "canary": "v3"}`)
+	f(`{"raito": 1, "canary": "v3"}`, `{"raito": 1}`, `{"control": "abort", "canary": "v3"}`)
+	f(strings.Repeat(" ", MaxSize)+`{"stable": "v1"}`, `?`, `{"control": "abort", "stable": "v1"}`)
+	f(`{"backup": "b", "comment": "`+strings.Repeat("c", MaxSize-30)+`"}`, `?`, `{"control": "abort", "backup": "b"}`)
+	f("\xff\x00", `?`, `{"control": "abort"}`)
+	f(`[{"id": "a"}]`, `?`, `{"control": "abort"}`)
+}
+
 // FuzzEdits looks for a document that an edit turns into one that is refused, or
 // that loses a field which the edit does not name.
 func FuzzEdits(f *testing.F) {
@@ -206,6 +246,11 @@ func FuzzEdits(f *testing.F) {
 	now := time.Date(2026, 11, 22, 15, 4, 5, 0, time.UTC)
 	over := "2h"
 	f.Fuzz(func(t *testing.T, doc string) {
+		if after, _, err := abortAnyway("k", []byte(doc), nil, Change{Field: "x-reason"}); err != nil {
+			t.Fatalf("no abort of %q: %v", doc, err)
+		} else if d, err := Parse("k", after); err != nil || d.Control != "abort" || d.ConfigServer != "" {
+			t.Fatalf("abort of %q = %q: %v", doc, after, err)
+		}
 		if len(doc) > MaxSize/2 {
 			return
 		}

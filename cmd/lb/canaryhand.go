@@ -51,6 +51,7 @@ func (h *hand) edit(ctx context.Context, service string, e canary.Edit, read *ui
 	}
 	defer client.Close()
 	editor := editorOf(client, prefix)
+	editor.InForce = textInForce(h.lb())
 	d, err := editor.Prepare(ctx, service, e)
 	for _, note := range d.Notes {
 		fmt.Fprintln(h.err, "note:", note)

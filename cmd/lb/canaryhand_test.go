@@ -93,6 +93,44 @@ func node(id string, index uint64) rollout.NodeStatus {
 	return rollout.NodeStatus{Node: rollout.Node{Self: rollout.Self{ID: id, Node: "n-" + id}, Applied: rollout.Applied{Index: index}}}
 }
 
+// An abort of a text that is refused is made of the document that the balancer
+// has in force, if it is the balancer of that Consul; else of what can be read.
+func TestAbortOfARefusedDocument(t *testing.T) {
+	f := func(offset uint64, want, wantNote string) {
+		t.Helper()
+		agent := httptest.NewServer(devconsul.New())
+		defer agent.Close()
+		client, err := Consul{Addr: agent.URL}.client(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		if err := client.Put(t.Context(), "lb/canary/web", []byte(`{"id": "b", "raito": 1}`)); err != nil {
+			t.Fatal(err)
+		}
+		_, index, err := documentKV{secretKV{client}}.Get(t.Context(), "lb/canary/web")
+		if err != nil {
+			t.Fatal(err)
+		}
+		lb := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			const key = "lb/canary/web"
+			json.NewEncoder(w).Encode(admin.CanaryStatus{ServiceStatus: canary.ServiceStatus{
+				Service: "web", Key: key, Source: key, Index: index + offset, Document: json.RawMessage(`{"id":"a","canary":"v2"}`),
+			}})
+		}))
+		defer lb.Close()
+		defer http.DefaultClient.CloseIdleConnections()
+		environ := []string{"CONSUL_HTTP_ADDR=" + agent.URL, "LB_ADDR=" + lb.Listener.Addr().String()}
+		code, _, talk := session(environ, "canary", "abort", "web", "--wait", "0s")
+		_, now, _ := session(environ, "canary", "show", "web")
+		if code != 0 || now != want+"\n" || !strings.HasPrefix(talk, "note: the text at lb/canary/web is refused (") || !strings.Contains(talk, wantNote) {
+			t.Errorf("got %d %s, %s, want %s, %s", code, now, talk, want, wantNote)
+		}
+	}
+	f(0, `{"id":"a","canary":"v2","control": "abort"}`, "an abort of the document in force takes its place")
+	f(1, `{"control": "abort", "id": "b"}`, "of it is kept: id") // another Consul's
+}
+
 // A write waits for every balancer, and names those that do not follow.
 func TestAWriteWaitsForEveryBalancer(t *testing.T) {
 	f := func(name string, nodes func(ask int) []rollout.NodeStatus, wantCode int, want string) {

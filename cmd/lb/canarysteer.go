@@ -82,7 +82,7 @@ func (a *app) canaryPromoteCommand() *cobra.Command {
 
 func (a *app) canaryAbortCommand() *cobra.Command {
 	return a.controlCommand("abort", rollout.Abort, "Send everyone back to stable",
-		"Write control: abort: everyone goes back to stable, at once and on every balancer,\nand stays there until retry, or another id. On a terminal it asks before, and Enter\nmeans yes; in a script it never asks.", "  lb canary abort web --reason 'SHOP-1234: 5xx in the cart'")
+		"Write control: abort: everyone goes back to stable, at once and on every balancer,\nand stays there until retry, or another id. A document that is refused, or that\nnames a config_server, is replaced by an abort of the one in force. On a terminal\nit asks before, and Enter means yes; in a script it never asks.", "  lb canary abort web --reason 'SHOP-1234: 5xx in the cart'")
 }
 
 // controlCommand is a command that writes control.
