@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -56,13 +57,17 @@ func (r *fileReader) read() (Raw, error) {
 	case r.info != nil && r.settled && os.SameFile(info, r.info) && info.Size() == r.info.Size() && info.ModTime().Equal(r.info.ModTime()):
 		return r.doc, nil
 	}
-	f, err := os.Open(r.path)
+	// Another file may have come to the path since: a pipe must not be waited for.
+	f, err := os.OpenFile(r.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return Raw{}, err
 	}
 	defer f.Close()
-	if info, err = f.Stat(); err != nil {
+	switch info, err = f.Stat(); {
+	case err != nil:
 		return Raw{}, err
+	case !info.Mode().IsRegular():
+		return Raw{}, fmt.Errorf("read %s: it is no regular file", r.path)
 	}
 	// One byte more than a document may have: Parse tells what is wrong with it.
 	value, err := io.ReadAll(io.LimitReader(f, MaxSize+1))

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -115,4 +116,53 @@ func TestFileSourceRuns(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// A pipe that comes to the path between a look and its opening is not waited for,
+// or the source would not end when it is asked to.
+func TestFileSourceWaitsForNoPipe(t *testing.T) {
+	dir := t.TempDir()
+	path, pipe, plain := filepath.Join(dir, "web.json"), filepath.Join(dir, "pipe"), filepath.Join(dir, "plain")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(plain, []byte(`{}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	swapped := make(chan struct{})
+	go func() {
+		defer close(swapped)
+		for i := range 10_000 {
+			from := plain
+			if i%2 == 0 {
+				from = pipe
+			}
+			if os.Link(from, path+".new") != nil || os.Rename(path+".new", path) != nil {
+				return
+			}
+		}
+	}()
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		for {
+			select {
+			case <-swapped:
+				return
+			default:
+				r := fileReader{path: path}
+				_, _ = r.read()
+			}
+		}
+	}()
+	select {
+	case <-read:
+	case <-time.After(20 * time.Second):
+		t.Error("it waits for a pipe")
+		if f, err := os.OpenFile(pipe, os.O_RDWR, 0); err == nil {
+			f.Close()
+		}
+		<-read
+	}
+	<-swapped
 }

@@ -79,6 +79,12 @@ func usableAddress(_, address string, _ syscall.RawConn) error {
 	return route.CheckResolved(address, addr, nil, nil)
 }
 
+// status is a status as errors have it: the server's own words for it are left
+// out, because they may be long and change each time.
+func status(code int) string {
+	return strings.TrimSpace(strconv.Itoa(code) + " " + http.StatusText(code))
+}
+
 // httpReader is one Run of a source.
 type httpReader struct {
 	source *HTTPSource
@@ -120,9 +126,9 @@ func (r *httpReader) ask(ctx context.Context) (Raw, bool, error) {
 		r.doc, r.there, r.etag = Raw{}, false, ""
 		return Raw{}, false, nil
 	case code >= 300 && code < 400:
-		return Raw{}, false, fmt.Errorf("%s answers %s: redirects are not followed, write the address that has the document", r.source.URL, resp.Status)
+		return Raw{}, false, fmt.Errorf("%s answers %s: redirects are not followed, write the address that has the document", r.source.URL, status(code))
 	case code != http.StatusOK:
-		return Raw{}, false, fmt.Errorf("%s answers %s", r.source.URL, resp.Status)
+		return Raw{}, false, fmt.Errorf("%s answers %s", r.source.URL, status(code))
 	}
 	// One byte more than a document may have: Parse tells what is wrong with it.
 	value, err := io.ReadAll(io.LimitReader(resp.Body, MaxSize+1))

@@ -89,6 +89,12 @@ func TestHTTPSource(t *testing.T) {
 			return func(*http.Request) (*http.Response, error) { return answer(code, body, header...), nil }
 		}
 		f("none", is(404, ""))
+		f("none lost: https://c.example/web answers 503 Service Unavailable", func(*http.Request) (*http.Response, error) {
+			r := answer(503, "")
+			r.Status = "503 " + strings.Repeat("words of the server ", 3000)
+			return r, nil
+		})
+		f("none", is(404, ""))
 		f(`https://c.example/web {"ratio":0.1}@7`, is(200, `{"ratio":0.1}`, "ETag", `"x"`, "Lb-Index", "7"))
 		if r := asked; r.Header.Get("If-None-Match") != "" || r.Header.Get("Lb-Node") != "n1" || strings.Join(r.Header.Values("Lb-Tag"), ",") != "a,c" || r.Header.Get("Lb-Datacenter") != "" {
 			t.Errorf("asked with %v", r.Header)

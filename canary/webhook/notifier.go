@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -40,7 +41,8 @@ var pauses = [Tries - 1]time.Duration{time.Second, 5 * time.Second}
 // once; Notify may be called from any goroutine, also before.
 type Notifier struct {
 	// Transport sends one request; nil is a plain one with the proxies of the
-	// environment and no connections kept.
+	// environment and no connections kept, which connects to no link-local,
+	// multicast or unspecified address.
 	Transport http.RoundTripper
 	// Private lists references that no document may use, such as the file with
 	// the balancer's own token.
@@ -94,14 +96,8 @@ func (n *Notifier) Notify(e rollout.Event, p *rollout.Plan) {
 func (n *Notifier) Run(ctx context.Context) error {
 	n.init()
 	client := &http.Client{
-		Transport:     n.Transport,
+		Transport:     n.transport(),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	if client.Transport == nil {
-		plain := http.DefaultTransport.(*http.Transport).Clone()
-		plain.DisableKeepAlives = true // events are rare
-		plain.MaxResponseHeaderBytes = 64 << 10
-		client.Transport = plain
 	}
 	waiting := map[string][]job{} // by address, while something is sent there
 	done := make(chan string, Addresses)
@@ -152,6 +148,17 @@ func (n *Notifier) Run(ctx context.Context) error {
 			start(jobs[0])
 		}
 	}
+}
+
+func (n *Notifier) transport() http.RoundTripper {
+	if n.Transport != nil {
+		return n.Transport
+	}
+	plain := http.DefaultTransport.(*http.Transport).Clone()
+	plain.DisableKeepAlives = true // events are rare
+	plain.DialContext = (&net.Dialer{Timeout: Timeout, Control: usable}).DialContext
+	plain.MaxResponseHeaderBytes = 64 << 10
+	return plain
 }
 
 // deliver tries until the event is told, or is not.

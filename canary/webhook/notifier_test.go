@@ -412,6 +412,9 @@ func TestResolve(t *testing.T) {
 	if err := os.Symlink(filepath.Join(dir, "own"), filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Link(filepath.Join(dir, "own"), filepath.Join(dir, "hard")); err != nil {
+		t.Fatal(err)
+	}
 	t.Setenv("A_HOOK", "https://hooks/x")
 	t.Setenv("CONSUL_HTTP_TOKEN", "t0ken")
 	t.Setenv("LB_CONSUL_TOKEN", "t0ken")
@@ -442,6 +445,29 @@ func TestResolve(t *testing.T) {
 	f("file:DIR", "", "file:DIR is not a regular file")
 	f("file:DIR/own", "", "file:DIR/own is the balancer's own: use another file")
 	f("file:DIR/link", "", "file:DIR/link is the balancer's own: use another file")
+	f("file:DIR/hard", "", "file:DIR/hard is the balancer's own: use another file")
 	f("file:DIR/../"+filepath.Base(dir)+"/own", "", "file:DIR/../"+filepath.Base(dir)+"/own is the balancer's own: use another file")
 	f("file:/proc/self/environ", "", "file:/proc/self/environ is the balancer's own: use another file")
+}
+
+// Where clouds tell machines their secrets nothing is sent, whatever name leads
+// there and however it is written.
+func TestUnusableAddresses(t *testing.T) {
+	f := func(address string, refused bool) {
+		t.Helper()
+		if err := usable("tcp", address, nil); (err != nil) != refused {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	for _, address := range []string{"169.254.169.254:80", "[::ffff:169.254.169.254]:80", "[fe80::1%lo]:80", "0.0.0.0:80", "[::]:80", "224.0.0.1:80"} {
+		f(address, true)
+	}
+	f("127.0.0.1:80", false)
+	f("10.0.0.1:443", false)
+
+	n := &Notifier{}
+	why, _ := n.send(t.Context(), &http.Client{Transport: n.transport()}, job{to: rollout.Notify{URL: "http://169.254.169.254/latest/meta-data/"}})
+	if why != errUnusable.Error() {
+		t.Errorf("said %q", why)
+	}
 }

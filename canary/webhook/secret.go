@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -49,14 +50,27 @@ func (n *Notifier) resolve(text string) (string, error) {
 		return "", fmt.Errorf("%s is the balancer's own: use another file", text)
 	}
 	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("%s: the file cannot be read: %s", text, cause(err))
+	case !info.Mode().IsRegular():
 		return "", fmt.Errorf("%s is not a regular file", text)
 	}
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return "", fmt.Errorf("%s: the file cannot be read: %s", text, cause(err))
 	}
 	defer f.Close()
+	// Another file may have come to the path since, or be the same by another name.
+	is, err := f.Stat()
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("%s: the file cannot be read: %s", text, cause(err))
+	case !os.SameFile(info, is) || !is.Mode().IsRegular():
+		return "", fmt.Errorf("%s: the file was replaced while it was read", text)
+	case n.privateFile(is):
+		return "", fmt.Errorf("%s is the balancer's own: use another file", text)
+	}
 	value, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
 	switch held := strings.TrimSpace(string(value)); {
 	case err != nil:
@@ -83,6 +97,34 @@ func (n *Notifier) private(reference string) bool {
 		return filepath.Clean(own) == filepath.Clean(path) || err == nil && real == path
 	})
 }
+
+// privateFile tells whether a file is one that no document may use, whatever its
+// name is: a hard link has another.
+func (n *Notifier) privateFile(is os.FileInfo) bool {
+	return slices.ContainsFunc(n.Private, func(p string) bool {
+		path, ok := strings.CutPrefix(p, "file:")
+		if !ok {
+			return false
+		}
+		own, err := os.Stat(path)
+		return err == nil && os.SameFile(own, is)
+	})
+}
+
+// usable refuses addresses that nobody can be told at, whatever name they stand
+// for: link-local ones are where clouds tell machines their secrets.
+func usable(_, address string, _ syscall.RawConn) error {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return err
+	}
+	if ip := at.Addr().Unmap(); ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast() {
+		return errUnusable
+	}
+	return nil
+}
+
+var errUnusable = errors.New("its address is link-local, multicast or unspecified, where nothing is sent")
 
 // cause is what failed, without the path.
 func cause(err error) string {
@@ -119,6 +161,8 @@ func plain(err error) string {
 		return "the name of its host cannot be resolved"
 	case errors.As(err, &cert):
 		return "its certificate is not trusted"
+	case errors.Is(err, errUnusable):
+		return errUnusable.Error()
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "the connection is refused"
 	}
