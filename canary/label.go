@@ -21,6 +21,14 @@ func Unlabel(label string) string {
 	return label
 }
 
+// KeyOf is the key of a service's document, "" being the common one at prefix.
+func KeyOf(prefix, service string) string {
+	if service == "" {
+		return prefix
+	}
+	return prefix + "/" + service
+}
+
 // JoinReasons joins reasons of which any may be missing.
 func JoinReasons(reasons ...string) string {
 	return strings.Join(slices.DeleteFunc(reasons, func(s string) bool { return s == "" }), "; ")

@@ -35,14 +35,13 @@ func (p *parser) notify(n node) (all []Notify) {
 }
 
 func (p *parser) event(n node) string {
-	return p.word(n, rollout.EventStart, rollout.EventStep, rollout.EventPause, rollout.EventResume,
-		rollout.EventPromote, rollout.EventRollback, rollout.EventDocument, rollout.EventInvalid)
+	return p.word(n, rollout.Kinds()...)
 }
 
 func (p *parser) webhook(n node) string {
 	const hint = "write https://host/path, env:NAME or file:/path"
 	s := p.secret(n, "an address, env:NAME or file:/path")
-	if reference(s) || n.kind != '"' {
+	if rollout.IsReference(s) || n.kind != '"' {
 		return s
 	}
 	u, err := url.Parse(s)
@@ -62,11 +61,6 @@ func (p *parser) headers(n node) map[string]string {
 	return m
 }
 
-// reference tells whether s says where a secret is rather than what it is.
-func reference(s string) bool {
-	return strings.HasPrefix(s, "env:") || strings.HasPrefix(s, "file:")
-}
-
 var envRE = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // secret reads a text that may be a reference. The balancer's own variables are
@@ -75,10 +69,10 @@ func (p *parser) secret(n node, want string) string {
 	s := p.name(n, want)
 	kind, name, _ := strings.Cut(s, ":")
 	switch {
-	case !reference(s):
+	case !rollout.IsReference(s):
 	case kind == "env" && !envRE.MatchString(name):
 		p.fail(n, "write env:NAME", `%s "%s": "%s" is not the name of an environment variable`, n.path, short(s), short(name))
-	case kind == "env" && (strings.HasPrefix(name, "LB_") || strings.HasPrefix(name, "CONSUL_")):
+	case kind == "env" && rollout.IsOwn(name):
 		p.fail(n, "use another variable", `%s "%s" is the balancer's own`, n.path, short(s))
 	case kind == "file" && (!strings.HasPrefix(name, "/") || strings.HasSuffix(name, "/")):
 		p.fail(n, "write file:/path", `%s "%s" is not the whole path of a file`, n.path, short(s))

@@ -100,7 +100,7 @@ func (r *httpReader) ask(ctx context.Context) (Raw, bool, error) {
 		return Raw{}, false, err
 	}
 	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", "lb")
+	req.Header.Set("User-Agent", "Serin")
 	if r.there && r.etag != "" {
 		req.Header.Set("If-None-Match", r.etag)
 	}

@@ -193,11 +193,3 @@ func encodeNode(n Node, now time.Time) []byte {
 	b, _ = json.Marshal(n)
 	return b
 }
-
-// shorten is s, of n bytes at most and valid UTF-8.
-func shorten(s string, n int) string {
-	if len(s) > n {
-		s = strings.ToValidUTF8(s[:n-3], "") + "…"
-	}
-	return s
-}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -97,11 +96,11 @@ func (e Event) entry() json.RawMessage {
 	e.Seq = 0
 	e.From, e.To = share(e.From), share(e.To)
 	for _, s := range []*string{&e.Service, &e.ID, &e.Kind, (*string)(&e.Phase), &e.Because, &e.Hash, &e.By} {
-		*s = cut(*s)
+		*s = shorten(*s, maxText)
 	}
 	if e.Evidence != nil {
 		f := finite(*e.Evidence)
-		f.Because = cut(f.Because)
+		f.Because = shorten(f.Because, maxText)
 		e.Evidence = &f
 	}
 	if y := e.Time.UTC().Year(); y < 0 || y > 9999 {
@@ -113,12 +112,4 @@ func (e Event) entry() json.RawMessage {
 		panic("BUG: an event cannot be written: " + err.Error())
 	}
 	return text
-}
-
-// cut is a text of at most maxText bytes.
-func cut(s string) string {
-	if len(s) <= maxText {
-		return s
-	}
-	return strings.ToValidUTF8(s[:maxText-len("…")], "") + "…"
 }

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"serin/canary/rollout"
 )
 
 const maxSecret = 16 << 10 // bytes of a file
@@ -26,7 +28,7 @@ const maxSecret = 16 << 10 // bytes of a file
 // its own variables (LB_…, CONSUL_…), /proc, and what is Private are refused.
 func (n *Notifier) resolve(text string) (string, error) {
 	if name, ok := strings.CutPrefix(text, "env:"); ok {
-		if n.private(text) || strings.HasPrefix(name, "CONSUL_") || strings.HasPrefix(name, "LB_") {
+		if n.private(text) || rollout.IsOwn(name) {
 			return "", fmt.Errorf("%s is the balancer's own: use another variable", text)
 		}
 		value := strings.TrimSpace(os.Getenv(name))
@@ -138,7 +140,7 @@ func cause(err error) string {
 // shown is an address as logs may have it: a reference as it is, of an address
 // the host alone, because paths and queries hold tokens.
 func shown(address string) string {
-	if strings.HasPrefix(address, "env:") || strings.HasPrefix(address, "file:") {
+	if rollout.IsReference(address) {
 		return address
 	}
 	u, err := url.Parse(address)

@@ -58,10 +58,3 @@ func serviceFlag(cmd *cobra.Command) func(args []string) (service string, rest [
 
 // command is a command line about a service, or all for "".
 func command(name, service string) string { return strings.TrimSpace(name + " " + service) }
-
-func documentKey(prefix, service string) string {
-	if service == "" {
-		return prefix
-	}
-	return prefix + "/" + service
-}

@@ -41,7 +41,7 @@ func (a *app) canaryShowCommand() *cobra.Command {
 		defer client.Close()
 		keys := []string{cfg.Canary.Prefix}
 		if len(args) == 1 {
-			keys = []string{documentKey(cfg.Canary.Prefix, args[0]), cfg.Canary.Prefix}
+			keys = []string{canary.KeyOf(cfg.Canary.Prefix, args[0]), cfg.Canary.Prefix}
 		}
 		for _, key := range keys {
 			pair, found, err := client.Get(cmd.Context(), key)

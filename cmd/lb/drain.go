@@ -135,7 +135,7 @@ func agentAt(addr, node string) string {
 // others are the services whose instances join as arms of a service's document,
 // and the selectors of the arms that its own are divided into.
 func (c *catalog) arms(ctx context.Context, service string) (doc *canary.Document, others []string, err error) {
-	for _, key := range []string{documentKey(c.cfg.Canary.Prefix, service), c.cfg.Canary.Prefix} {
+	for _, key := range []string{canary.KeyOf(c.cfg.Canary.Prefix, service), c.cfg.Canary.Prefix} {
 		pair, found, err := c.client.Get(ctx, key)
 		if err != nil {
 			return nil, nil, consulError(err)

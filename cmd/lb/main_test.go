@@ -181,7 +181,7 @@ func (d documents) Resolve(service string, _ canary.Asker) ([]byte, string, bool
 func (d documents) of(service string) (st canary.ServiceStatus, ok bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	key := documentKey("lb/canary", service)
+	key := canary.KeyOf("lb/canary", service)
 	pair, ok, err := d.client.Get(ctx, key)
 	if err != nil || !ok {
 		return st, false

@@ -100,7 +100,7 @@ func (b *balancer) sow(ctx context.Context) error {
 	for wait := 500 * time.Millisecond; len(left) > 0; wait = min(2*wait, 30*time.Second) {
 		var again []seedDocument
 		for _, d := range left {
-			key := documentKey(b.cfg.Canary.Prefix, d.service)
+			key := canary.KeyOf(b.cfg.Canary.Prefix, d.service)
 			ok, err := b.client.CAS(ctx, key, d.text, 0)
 			switch {
 			case ctx.Err() != nil:
