@@ -154,6 +154,24 @@ func (f *fleet) history() (entries []entry) {
 	return entries
 }
 
+// documents are the keys of operators as Consul has them, with their indexes.
+func (f *fleet) documents() string {
+	f.t.Helper()
+	body, err := f.call("GET", "/v1/kv/lb/canary?recurse", "")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return body
+}
+
+// untouched fails the test when somebody wrote a document since then.
+func (f *fleet) untouched(since string) {
+	f.t.Helper()
+	if now := f.documents(); now != since {
+		f.t.Errorf("a balancer wrote an operator's document:\n%s\nwas\n%s", now, since)
+	}
+}
+
 // A good version goes through its plan to everyone, on both balancers, and no
 // request fails.
 func TestPlanPromotesGoodVersion(t *testing.T) {
@@ -165,6 +183,7 @@ func TestPlanPromotesGoodVersion(t *testing.T) {
 		"steps": [{"ratio": 0.01, "for": "2s"}, {"ratio": 0.1, "for": "2s"}, {"ratio": 0.5, "for": "2s"}, {"ratio": 1, "for": "1s"}],
 		"analysis": {"warmup": "1s", "max_error_rate": 0.2, "min_requests": 5}
 	}`)
+	written := f.documents()
 	// What the balancers do, as an operator sees it: never less than before.
 	shares := map[float64]bool{}
 	last := make([]float64, len(f.lbs))
@@ -191,6 +210,7 @@ func TestPlanPromotesGoodVersion(t *testing.T) {
 		return nil
 	})
 	f.everywhere(1, 2*time.Second)
+	f.untouched(written)
 	t.Logf("FIGURE plan of four steps of 7 s in all promoted after %s", time.Since(began).Round(100*time.Millisecond))
 	for _, want := range []float64{0.01, 0.1, 0.5, 1} {
 		if !shares[want] {
@@ -242,6 +262,7 @@ func TestBadCanaryIsRolledBack(t *testing.T) {
 	for round := range n.Rollbacks {
 		f.fail(0, f.v2...)
 		f.kvPut("lb/canary/web", fmt.Sprintf(`{"ratio": 0.1, "id": "bad-%d", "analysis": {"warmup": "1s"}}`, round))
+		written := f.documents()
 		f.everywhere(0.1, 5*time.Second)
 		flows := f.flows(load.Config{Rate: 200, Clients: 16})
 		for i, fl := range flows { // past the warm-up, with both arms in use
@@ -257,6 +278,10 @@ func TestBadCanaryIsRolledBack(t *testing.T) {
 		began := time.Now()
 		f.rolledBack(30 * time.Second)
 		took = append(took, time.Since(began))
+		f.untouched(written)
+		if s := f.phase("rolled_back", time.Second); s.Rollout.State.Evidence.Verdict != "worse" {
+			t.Errorf("rolled back without evidence: %+v", s.Rollout.State)
+		}
 		seen := 0
 		for _, fl := range flows {
 			r := fl.end()
