@@ -37,7 +37,7 @@ func (d *Decision) mirror(live Live, method string, draw uint64) {
 	if m == nil || d.Arm != route.Stable || d.critical || !(fraction(draw) < m.Ratio) || !mirrors(m, method) {
 		return
 	}
-	t := d.Part.Arms[route.Canary].Pick(route.Pick{Balance: route.RandomBalance, Draw: again(draw), Live: live})
+	t := d.Part.Arms[route.Canary].Pick(route.Pick{Balance: route.RandomBalance, Draw: route.Mix(draw), Live: live})
 	if t != nil && t.Addr != d.Target.Addr && admitsAlike(d.Target.Options, t.Options) {
 		d.Mirror = t
 	}
@@ -49,12 +49,4 @@ func mirrors(m *route.Mirror, method string) bool {
 		return slices.Contains(safeMethods[:], method)
 	}
 	return slices.Contains(m.Methods, method)
-}
-
-// again makes another uniform number of one (the finaliser of splitmix64).
-func again(x uint64) uint64 {
-	x += 0x9e3779b97f4a7c15
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
 }

@@ -186,8 +186,8 @@ func unit(draw uint64) float64 { return float64(draw>>11) / (1 << 53) }
 
 func toDraw(u float64) uint64 { return uint64(min(max(u, 0), 1-1.0/(1<<53)) * (1 << 64)) }
 
-// mix makes an independent number of x (the finaliser of splitmix64).
-func mix(x uint64) uint64 {
+// Mix makes an independent number of x (the finaliser of splitmix64).
+func Mix(x uint64) uint64 {
 	x += 0x9e3779b97f4a7c15
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
@@ -242,7 +242,7 @@ func (g *group) pick(p *Pick, balance Balance, draw uint64, sequence string, col
 		n := p.Live.Turn(sequence)
 		size := uint64(len(g.targets))
 		if g.cum == nil {
-			if t := g.targets[n%size]; p.usable(t, mix(n), cold) {
+			if t := g.targets[n%size]; p.usable(t, Mix(n), cold) {
 				return t
 			}
 			return g.nth(p, n, cold)
@@ -251,13 +251,13 @@ func (g *group) pick(p *Pick, balance Balance, draw uint64, sequence string, col
 	}
 	for range redraws {
 		i, left := g.draw(draw, -1)
-		if t := g.targets[i]; p.usable(t, mix(draw), cold) {
+		if t := g.targets[i]; p.usable(t, Mix(draw), cold) {
 			if balance == P2C {
 				return g.lessLoaded(p, i, left, cold)
 			}
 			return t
 		}
-		draw = mix(draw)
+		draw = Mix(draw)
 	}
 	return g.scan(p, draw, cold)
 }
@@ -267,7 +267,7 @@ func (g *group) pick(p *Pick, balance Balance, draw uint64, sequence string, col
 func (g *group) nth(p *Pick, n uint64, cold bool) (last *Target) {
 	usable := uint64(0)
 	for i, t := range g.targets {
-		if p.usable(t, mix(n+uint64(i)), cold) {
+		if p.usable(t, Mix(n+uint64(i)), cold) {
 			usable++
 		}
 	}
@@ -276,7 +276,7 @@ func (g *group) nth(p *Pick, n uint64, cold bool) (last *Target) {
 	}
 	skip := n / uint64(len(g.targets)) % usable
 	for i, t := range g.targets {
-		if p.usable(t, mix(n+uint64(i)), cold) {
+		if p.usable(t, Mix(n+uint64(i)), cold) {
 			if last = t; skip == 0 {
 				break
 			}
@@ -292,13 +292,13 @@ func (g *group) lessLoaded(p *Pick, i int, draw uint64, cold bool) *Target {
 	a := g.targets[i]
 	for range min(redraws, len(g.targets)-1) {
 		j, _ := g.draw(draw, i)
-		if b := g.targets[j]; p.usable(b, mix(draw), cold) {
+		if b := g.targets[j]; p.usable(b, Mix(draw), cold) {
 			if p.Live.Load(b.Addr)*a.Capacity() < p.Live.Load(a.Addr)*b.Capacity() {
 				return b
 			}
 			return a
 		}
-		draw = mix(draw)
+		draw = Mix(draw)
 	}
 	return a
 }
@@ -310,7 +310,7 @@ func (g *group) leastLoaded(p *Pick, draw uint64, cold bool) (best *Target) {
 	load := 0
 	for k := range g.targets {
 		t := g.targets[(start+k)%len(g.targets)]
-		if left = mix(left); !p.usable(t, left, cold) {
+		if left = Mix(left); !p.usable(t, left, cold) {
 			continue
 		}
 		if l := p.Live.Load(t.Addr); best == nil || l*best.Capacity() < load*t.Capacity() {
@@ -325,13 +325,13 @@ func (g *group) scan(p *Pick, draw uint64, cold bool) (chosen *Target) {
 	sum := 0.0
 	for i, t := range g.targets {
 		_, share := g.part(i)
-		if !p.usable(t, mix(draw^uint64(i)), cold) {
+		if !p.usable(t, Mix(draw^uint64(i)), cold) {
 			continue
 		}
 		// A reservoir of one: the i-th replaces what is there with the
 		// probability of its part of the sum so far.
 		sum += share
-		if draw = mix(draw); chosen == nil || unit(draw)*sum < share {
+		if draw = Mix(draw); chosen == nil || unit(draw)*sum < share {
 			chosen = t
 		}
 	}
@@ -352,14 +352,14 @@ func (o *pool) rendezvous(p *Pick, cold bool) (best *Target) {
 		}
 		for i, t := range g.targets {
 			id, home := t.hashes()
-			own := mix(p.Key ^ id)
-			if !p.usable(t, mix(own), cold || p.Sticky == NodeSticks) {
+			own := Mix(p.Key ^ id)
+			if !p.usable(t, Mix(own), cold || p.Sticky == NodeSticks) {
 				continue
 			}
 			_, share := g.part(i)
 			node, score := 0.0, math.Log((unit(own)+0x1p-54))/(share*arm)
 			if p.Sticky == NodeSticks {
-				node = unit(mix(p.Key ^ home))
+				node = unit(Mix(p.Key ^ home))
 			}
 			if best == nil || node > high || node == high && score > highest {
 				best, high, highest = t, node, score

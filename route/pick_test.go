@@ -220,16 +220,16 @@ func TestPickSticky(t *testing.T) {
 	live := fakeLive{turn: new(uint64)}
 	count := map[string]int{}
 	for key := range uint64(10000) {
-		p := Pick{Live: live, Sticky: InstanceSticks, Key: mix(key), Draw: key}
+		p := Pick{Live: live, Sticky: InstanceSticks, Key: Mix(key), Draw: key}
 		first := a.Pick(p)
 		count[first.ID]++
-		if again := a.Pick(Pick{Live: live, Sticky: InstanceSticks, Key: mix(key), Draw: ^key}); again != first {
+		if again := a.Pick(Pick{Live: live, Sticky: InstanceSticks, Key: Mix(key), Draw: ^key}); again != first {
 			t.Fatalf("key %d: %s, then %s", key, first.ID, again.ID)
 		}
 		if got := fewer.Pick(p); first.ID != "c" && got.ID != first.ID {
 			t.Fatalf("key %d moves from %s to %s when c goes", key, first.ID, got.ID)
 		}
-		if down := a.Pick(Pick{Live: fakeLive{down: map[string]bool{"c:80": true}}, Sticky: InstanceSticks, Key: mix(key)}); first.ID == "c" && down.ID != fewer.Pick(p).ID {
+		if down := a.Pick(Pick{Live: fakeLive{down: map[string]bool{"c:80": true}}, Sticky: InstanceSticks, Key: Mix(key)}); first.ID == "c" && down.ID != fewer.Pick(p).ID {
 			t.Fatalf("key %d: away from c to %s", key, down.ID)
 		}
 	}
@@ -242,7 +242,7 @@ func TestPickSticky(t *testing.T) {
 	for _, c := range []struct{ a *Arm }{{armOf(t, "a 3 -", "b 1 -")}, {armOf(t, "a 1 0.75", "b 1 -")}} {
 		n := 0
 		for key := range uint64(10000) {
-			if c.a.Pick(Pick{Live: live, Sticky: InstanceSticks, Key: mix(key)}).ID == "a" {
+			if c.a.Pick(Pick{Live: live, Sticky: InstanceSticks, Key: Mix(key)}).ID == "a" {
 				n++
 			}
 		}
@@ -265,7 +265,7 @@ green-3 node=n3 | urlprefix-/ | canary
 	arms := table.Match("", "/", false).Parts[0].Arms
 	nodes, instances := map[string]int{}, map[string]int{}
 	for key := range uint64(9000) {
-		p := Pick{Live: fakeLive{}, Sticky: NodeSticks, Key: mix(key)}
+		p := Pick{Live: fakeLive{}, Sticky: NodeSticks, Key: Mix(key)}
 		blue, green := arms[Stable].Pick(p), arms[Canary].Pick(p)
 		if blue.Node != green.Node {
 			t.Fatalf("key %d: %s in one arm, %s in the other", key, blue.Node, green.Node)
