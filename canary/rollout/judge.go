@@ -22,6 +22,14 @@ type watching struct {
 	finding evidence.Finding
 }
 
+// judgedFor is judgedBy of the plan's analysis, which is made once for each plan.
+func (w *watching) judgedFor(p *Plan) string {
+	if w != nil && w.plan == p {
+		return w.judged
+	}
+	return judgedBy(p.Analysis)
+}
+
 // record gives every plan with an analysis its Recorder, and takes away those of
 // plans that are gone.
 func (r *run) record() {
@@ -41,12 +49,7 @@ func (r *run) record() {
 		}
 		s := r.state(service).State
 		w := r.watching[service]
-		judged := ""
-		if w != nil && w.plan == p {
-			judged = w.judged
-		} else {
-			judged = judgedBy(p.Analysis)
-		}
+		judged := w.judgedFor(p)
 		switch {
 		case w == nil || w.id != p.ID || w.judged != judged:
 			w = &watching{rec: evidence.NewRecorder(p.Analysis.Config), id: p.ID, judged: judged}

@@ -120,12 +120,7 @@ func (r *run) pool(p *Plan, s State) evidence.Finding {
 		return evidence.Finding{}
 	}
 	w := r.watching[p.Service]
-	judged := ""
-	if w != nil && w.plan == p {
-		judged = w.judged
-	} else {
-		judged = judgedBy(p.Analysis)
-	}
+	judged := w.judgedFor(p)
 	shared := s.shared(p)
 	var tallies []evidence.Tally
 	add := func(n Node) {

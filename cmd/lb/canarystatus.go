@@ -119,7 +119,7 @@ func printRollout(w io.Writer, st admin.CanaryStatus) {
 		return
 	}
 	if s := r.State; s.Phase != "" && s.Phase != rollout.Idle {
-		fmt.Fprintf(w, "  rollout %s%s\n", cmp.Or(s.ID, "(no id)"), stage(st))
+		fmt.Fprintf(w, "  rollout %s%s\n", cmp.Or(s.ID, "(no id)"), phasePhrase(st))
 		if r.Held != "" {
 			fmt.Fprintf(w, "  ! no step is taken: %s\n", r.Held)
 		}
@@ -152,8 +152,8 @@ func printRollout(w io.Writer, st admin.CanaryStatus) {
 	}
 }
 
-// stage is the phase and step of a rollout in one phrase.
-func stage(st admin.CanaryStatus) string {
+// phasePhrase is the phase and step of a rollout in one phrase.
+func phasePhrase(st admin.CanaryStatus) string {
 	s := st.Rollout.State
 	text := " " + string(s.Phase)
 	if doc, err := canary.Parse("", st.Document); err == nil && len(doc.Steps) > 0 && (s.Phase == rollout.Running || s.Phase == rollout.Paused) {

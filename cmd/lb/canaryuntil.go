@@ -75,7 +75,7 @@ func (w *phaseWait) run(ctx context.Context) error {
 			return err
 		case st.Rollout != nil:
 			lost = false
-			if line := w.service + stage(st); line != said {
+			if line := w.service + phasePhrase(st); line != said {
 				said = line
 				fmt.Fprintf(w.out, "%s, %s\n", line, inForce(st.ServiceStatus))
 			}
