@@ -16,6 +16,9 @@ type Sample struct {
 	Ratio  float64 // the canary's share when it was drawn, 0 < Ratio < 1; others are not counted
 	Failed bool    // its first attempt
 	Took   time.Duration
+	// Gone is set where the client went away before an answer: how that would have
+	// been nobody knows, so it counts only where it had taken too long already.
+	Gone   bool
 	Key    uint64 // the client's position, where HasKey
 	HasKey bool
 	Addr   string // of the instance first tried, for its warm-up
@@ -83,12 +86,15 @@ func (r *Recorder) Record(s Sample) {
 		}
 		exact = false
 	}
+	is := seen{failed: s.Failed, slow: r.exceeds(0, s.Took), slower: r.exceeds(1, s.Took), drawn: true}
+	if s.Gone && !is[slow] {
+		return
+	}
 	arm := 0
 	if s.Canary {
 		arm = 1
 		r.step.Add(1)
 	}
-	is := seen{failed: s.Failed, slow: r.exceeds(0, s.Took), slower: r.exceeds(1, s.Took), drawn: true}
 
 	sh := &r.shards[rand.Uint32()&uint32(len(r.shards)-1)]
 	sh.mu.Lock()
@@ -110,7 +116,7 @@ func (r *Recorder) Record(s Sample) {
 	if s.Canary && (is[failed] || is[slow] || is[slower]) {
 		r.against.Add(1)
 	}
-	if r.times != nil && !s.Canary && !s.Failed {
+	if r.times != nil && !s.Canary && !s.Failed && !s.Gone {
 		if r.times.add(s.Took) >= freezeAfter && r.limits[0].Load() == 0 {
 			r.freezeLimits()
 		}

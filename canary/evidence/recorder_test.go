@@ -3,6 +3,7 @@ package evidence
 import (
 	"math"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -417,5 +418,35 @@ func TestEpochWhenHalfFull(t *testing.T) {
 	}
 	if f.maps[slow] != nil || f.maps[slower] != nil {
 		t.Error("bitmaps for latencies that nobody judges")
+	}
+}
+
+// A canary that hangs until clients go away is none that answers: what nobody
+// waited for is no good request, so that its step is held, and where latency is
+// judged it is slow.
+func TestWhatNobodyWaitedFor(t *testing.T) {
+	look := func(cfg Config, hangs bool) Finding {
+		r := NewRecorder(cfg)
+		for range 2000 {
+			r.Record(Sample{Canary: true, Ratio: 0.5, Gone: hangs, Took: 3 * time.Second})
+			r.Record(Sample{Ratio: 0.5, Took: 20 * time.Millisecond})
+		}
+		return cfg.Pool(r.Tally())
+	}
+	if got := look(Config{}, false); got.Verdict != Pass || got.Requests != [2]uint64{2000, 2000} {
+		t.Errorf("that answers: %+v", got)
+	}
+	if got := look(Config{}, true); got.Verdict != Inconclusive || got.Requests != [2]uint64{2000, 0} || !strings.Contains(got.Because, "fewer than its ratio says") {
+		t.Errorf("that hangs: %+v", got)
+	}
+	if got := look(Config{Slow: time.Second}, true); got.Verdict != Worse || got.Slow != [2]uint64{0, 2000} {
+		t.Errorf("that hangs, and latency is judged: %+v", got)
+	}
+	r := NewRecorder(Config{SlowAuto: true})
+	for range 2 * freezeAfter {
+		r.Record(Sample{Ratio: 0.5, Gone: true, Took: time.Hour})
+	}
+	if n := r.Tally().Requests[0]; n != 0 || r.limits[0].Load() != 0 {
+		t.Errorf("thresholds %v are made of %d requests that nobody waited for", r.limits[0].Load(), n)
 	}
 }

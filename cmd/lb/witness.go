@@ -53,6 +53,7 @@ func sampleOf(o *proxy.Outcome, failures rollout.Failures) (s evidence.Sample, o
 		Ratio:  ratio,
 		Failed: failed(o, failures),
 		Took:   o.FirstTook,
+		Gone:   o.FirstClass == proxy.ClientGone && o.FirstByte == 0,
 		Key:    o.Key,
 		HasKey: o.HasKey && o.Why == proxy.WhySticky,
 		Addr:   o.FirstAddr,

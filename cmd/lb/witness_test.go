@@ -32,6 +32,8 @@ func TestSamples(t *testing.T) {
 		"sticky":                  {func(o *proxy.Outcome) { o.Why, o.HasKey, o.Key = proxy.WhySticky, true, 7 }, true, evidence.Sample{Canary: true, Ratio: 0.1, Took: time.Millisecond, Addr: "10.0.0.1:80", Key: 7, HasKey: true}},
 		"a key that chose no arm": {func(o *proxy.Outcome) { o.HasKey, o.Key = true, 7 }, true, evidence.Sample{Canary: true, Ratio: 0.1, Took: time.Millisecond, Addr: "10.0.0.1:80", Key: 7}},
 		"saved by a retry":        {func(o *proxy.Outcome) { o.FirstClass, o.Attempts = proxy.ConnectError, 2 }, true, evidence.Sample{Canary: true, Ratio: 0.1, Failed: true, Took: time.Millisecond, Addr: "10.0.0.1:80"}},
+		"nobody waited":           {func(o *proxy.Outcome) { o.FirstClass = proxy.ClientGone }, true, evidence.Sample{Canary: true, Ratio: 0.1, Gone: true, Took: time.Millisecond, Addr: "10.0.0.1:80"}},
+		"gone in the body":        {func(o *proxy.Outcome) { o.FirstClass, o.FirstByte = proxy.ClientGone, 1 }, true, evidence.Sample{Canary: true, Ratio: 0.1, Took: time.Millisecond, Addr: "10.0.0.1:80"}},
 		"by rule or overflow":     {func(o *proxy.Outcome) { o.Randomised = false }, false, evidence.Sample{}},
 		"everybody":               {func(o *proxy.Outcome) { o.Split = &route.Split{Ratio: 1, Rollout: "web"} }, false, evidence.Sample{}},
 		"nobody":                  {func(o *proxy.Outcome) { o.Split = &route.Split{Rollout: "web"} }, false, evidence.Sample{}},

@@ -586,7 +586,7 @@ func TestClientGoneCancelsTheInstance(t *testing.T) { // F42
 	if d := time.Since(start); d > 100*time.Millisecond {
 		t.Errorf("the instance was told after %v", d)
 	}
-	if o := l.outcome(); o.Class != proxy.ClientGone || o.Status != 499 || o.FirstClass != proxy.ClientGone {
+	if o := l.outcome(); o.Class != proxy.ClientGone || o.Status != 499 || o.FirstClass != proxy.ClientGone || o.FirstByte != 0 || o.FirstTook <= 0 {
 		t.Errorf("outcome %d %s", o.Status, o.Class)
 	}
 }
