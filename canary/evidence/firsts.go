@@ -22,7 +22,8 @@ const (
 // (SipHash) are independent. So it has nothing to do with the arm whom a client
 // shares its bit with, and is not counted for.
 type firsts struct {
-	maps [numbers]*bitmap // nil: that event is not judged
+	judged [numbers]bool
+	maps   [numbers]atomic.Pointer[bitmap] // nil: no client has had that event yet
 
 	mu     sync.Mutex // guards the rest, and the writing of maps
 	ledger ledger
@@ -39,13 +40,12 @@ type bitmap struct {
 // epoch is what an event's bitmap has been through.
 type epoch struct{ over int }
 
-// newFirsts has the bitmaps of failed, drawn, and so many thresholds of latency.
+// newFirsts judges failed, drawn, and so many thresholds of latency. What has seen
+// nothing has no bitmaps: documents of services without traffic cost little.
 func newFirsts(better *test, latency int) *firsts {
 	f := &firsts{ledger: ledger{better: better}}
-	for e := range f.maps {
-		if e == failed || e == drawn || e <= latency {
-			f.maps[e] = new(bitmap)
-		}
+	for e := range f.judged {
+		f.judged[e] = e == failed || e == drawn || e <= latency
 	}
 	return f
 }
@@ -60,7 +60,8 @@ func place(key uint64) (word int, bit uint64) {
 func (f *firsts) first(key uint64, s *seen) (any bool) {
 	word, bit := place(key)
 	for e := range s {
-		s[e] = s[e] && f.maps[e] != nil && f.maps[e].words[word].Load()&bit == 0
+		m := f.maps[e].Load()
+		s[e] = s[e] && f.judged[e] && (m == nil || m.words[word].Load()&bit == 0)
 		any = any || s[e]
 	}
 	return any
@@ -79,15 +80,21 @@ func (f *firsts) see(key uint64, hasKey bool, ratio float64, exact bool, arm int
 		}
 		word, bit := place(key)
 		for e, is := range s {
-			if m := f.maps[e]; is {
-				m.words[word].Or(bit)
-				m.set++
+			if !is {
+				continue
 			}
+			m := f.maps[e].Load()
+			if m == nil {
+				m = new(bitmap)
+				f.maps[e].Store(m)
+			}
+			m.words[word].Or(bit)
+			m.set++
 		}
 	}
 	f.ledger.see(ratio, exact, arm, s)
-	for e, m := range f.maps {
-		if m != nil && m.set >= 1<<bitmapBits/2 {
+	for e := range f.maps {
+		if m := f.maps[e].Load(); m != nil && m.set >= 1<<bitmapBits/2 {
 			f.begin(e)
 		}
 	}
@@ -111,7 +118,7 @@ func (f *firsts) begin(event int) {
 		*now = Logs{}
 	})
 	f.epochs[event].over++
-	m := f.maps[event]
+	m := f.maps[event].Load()
 	for i := range m.words {
 		m.words[i].Store(0)
 	}

@@ -3,6 +3,7 @@ package evidence
 import (
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -16,7 +17,7 @@ func TestMemory(t *testing.T) {
 	var r Recorder
 	kib := func(n uintptr) uint64 { return uint64(n+1023) / 1024 }
 	figure(t, "memory of a recorder", "%d KiB", kib(unsafe.Sizeof(r)+shards*unsafe.Sizeof(shard{})))
-	figure(t, "more where clients are sticky", "%d KiB", kib(2*unsafe.Sizeof(bitmap{})+unsafe.Sizeof(firsts{})))
+	figure(t, "more where clients are sticky, once the first has come", "%d KiB", kib(2*unsafe.Sizeof(bitmap{})+unsafe.Sizeof(firsts{})))
 	figure(t, "more for each threshold of latency where clients are sticky", "%d KiB", kib(unsafe.Sizeof([bitmapWords]uint64{})))
 	figure(t, "more for `slow: \"auto\"`", "%d KiB", kib(unsafe.Sizeof(times{})))
 }
@@ -110,6 +111,26 @@ func TestRecordDoesNotAllocate(t *testing.T) {
 			t.Errorf("%+v: %v allocations", cfg, n)
 		}
 	}
+}
+
+// A document for a service without traffic must cost little: who may write one may
+// write many.
+func TestARecorderThatSeesNothingIsSmall(t *testing.T) {
+	all := make([]*Recorder, 1000)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for i := range all {
+		all[i] = NewRecorder(Config{Sticky: true, SlowAuto: true})
+		all[i].Record(Sample{Ratio: 0.1, Failed: true}) // of nobody
+		all[i].Tally()
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if each := (after.HeapAlloc - before.HeapAlloc) / uint64(len(all)); each > 32<<10 {
+		t.Errorf("%d bytes each", each)
+	}
+	runtime.KeepAlive(all)
 }
 
 func TestNilRecorder(t *testing.T) {
@@ -381,12 +402,12 @@ func TestEpochs(t *testing.T) {
 		if f.sum().worse[failed] != got {
 			t.Errorf("epoch %d: a client counts twice", epoch)
 		}
-		f.maps[failed].set = 1<<bitmapBits/2 - 1
-		f.maps[failed].words[5].Or(1)
+		f.maps[failed].Load().set = 1<<bitmapBits/2 - 1
+		f.maps[failed].Load().words[5].Or(1)
 		f.mu.Lock()
 		f.begin(failed)
 		f.mu.Unlock()
-		if f.maps[failed].set != 0 || f.maps[failed].words[5].Load() != 0 {
+		if f.maps[failed].Load().set != 0 || f.maps[failed].Load().words[5].Load() != 0 {
 			t.Errorf("epoch %d: the bitmap is not cleared", epoch)
 		}
 		if after := f.sum().worse[failed]; math.Abs(math.Exp(after[0])-(want[0]+later(epoch))) > 1e-9 {
@@ -401,7 +422,8 @@ func TestEpochs(t *testing.T) {
 // A bitmap that fills up by clients starts the next epoch by itself.
 func TestEpochWhenHalfFull(t *testing.T) {
 	f := newFirsts(better(2), 0)
-	m := f.maps[drawn]
+	f.see(1, true, 0.1, true, 0, seen{drawn: true})
+	m := f.maps[drawn].Load()
 	for i := range m.words[:bitmapWords*3/8] { // three quarters of the way
 		m.words[i].Store(math.MaxUint64)
 		m.set += 64
@@ -416,8 +438,8 @@ func TestEpochWhenHalfFull(t *testing.T) {
 	if want := math.Log(1.25) * (1 << bitmapBits); math.Abs(float64(n)-want) > want/100 {
 		t.Errorf("a new epoch after %d clients, want about %.0f", n, want)
 	}
-	if f.maps[slow] != nil || f.maps[slower] != nil {
-		t.Error("bitmaps for latencies that nobody judges")
+	if f.maps[slow].Load() != nil || f.maps[slower].Load() != nil || f.maps[failed].Load() != nil {
+		t.Error("bitmaps for what no client has had")
 	}
 }
 
