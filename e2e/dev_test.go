@@ -34,7 +34,7 @@ func TestReadmeQuickStart(t *testing.T) {
 		consul = m[1]
 		return nil
 	})
-	for _, want := range []string{"http://" + traffic + "/", "http://" + admin + "/", "consul kv put", "curl -X PUT", "lb canary status"} {
+	for _, want := range []string{"http://" + traffic + "/", "http://" + admin + "/", "consul kv put", "curl -X PUT", "lb canary status", "export LB_ADDR=" + admin + " CONSUL_HTTP_ADDR="} {
 		if !strings.Contains(p.out.String(), want) {
 			t.Errorf("make dev does not print %q", want)
 		}
@@ -82,6 +82,21 @@ func TestReadmeQuickStart(t *testing.T) {
 	for range 50 {
 		if _, body, err := b.ask("", "/"); err != nil || !strings.Contains(body, `"version": "v1"`) {
 			t.Fatalf("without a document everyone is on v1, but: %v %s", err, body)
+		}
+	}
+
+	// What it prints of a rollout: a good version is promoted, a bad one is not.
+	_, printed, _ := strings.Cut(p.out.String(), "  # a rollout")
+	good, bad, ok := strings.Cut(printed, "  # the same with a v2 that fails")
+	bad, _, ok2 := strings.Cut(bad, "  # a route")
+	if !ok || !ok2 {
+		t.Fatalf("make dev does not print a rollout:\n%s", p.out)
+	}
+	for _, c := range []struct{ commands, want string }{{good, "\nweb promoted, "}, {bad, "\nweb rolled_back, "}} {
+		_, commands, _ := strings.Cut(strings.ReplaceAll(c.commands, "bin/lb ", "../bin/lb "), "\n") // without the comment
+		cmd := exec.Command("sh", "-c", "export LB_ADDR="+admin+" CONSUL_HTTP_ADDR="+consul+"\n"+commands)
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), c.want) {
+			t.Errorf("%s%v, want output with %q:\n%s", commands, err, c.want, out)
 		}
 	}
 }

@@ -14,6 +14,7 @@ type Status struct {
 	Leader  string           `json:"leader,omitempty"` // balancer that takes the steps; "" when none does
 	Leads   bool             `json:"leads"`            // this one does
 	Held    string           `json:"held,omitempty"`   // why no step is taken
+	Waits   string           `json:"waits,omitempty"`  // what it waits for, where nothing holds it
 	Local   evidence.Finding `json:"local"`            // what this balancer has seen by itself
 	Pooled  evidence.Finding `json:"pooled"`           // what all have, as far as they have published it
 	Nodes   []NodeStatus     `json:"nodes"`
@@ -94,7 +95,9 @@ func (f *Fleet) Status(service string) (Status, bool) {
 	if v.leads {
 		s.Leader = v.self.ID
 	}
-	s.Held = v.held(service, s)
+	if s.Held = v.held(service, s); s.Held == "" {
+		s.Waits = Waits(v.plans[service], state, s.Pooled, time.Now())
+	}
 	return s, true
 }
 

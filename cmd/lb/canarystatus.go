@@ -123,6 +123,9 @@ func printRollout(w io.Writer, st admin.CanaryStatus) {
 		if r.Held != "" {
 			fmt.Fprintf(w, "  ! no step is taken: %s\n", r.Held)
 		}
+		if r.Waits != "" {
+			fmt.Fprintf(w, "  waits for: %s\n", r.Waits)
+		}
 		for _, f := range []struct {
 			who, because string
 			verdict      any

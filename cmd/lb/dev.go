@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -191,6 +192,16 @@ func devListeners(cfg *Config, traffic, looking string) (open listeners, err err
 // devHelp says what there is, and what to try.
 func devHelp(out io.Writer, b *balancer, agent, service string) {
 	traffic := "http://" + b.traffic[0].Addr().String()
+	var canary string // the address of v2
+	for r := range b.loop.Table().Routes() {
+		for _, p := range r.Parts {
+			for _, t := range slices.Concat(p.Arms[0].Ready, p.Arms[1].Ready) {
+				if slices.Contains(t.Tags, "canary") {
+					canary = t.Addr
+				}
+			}
+		}
+	}
 	fmt.Fprintf(out, `
 Serin is running: service %[1]q with two stable instances (v1) and one canary (v2).
 
@@ -200,23 +211,38 @@ Serin is running: service %[1]q with two stable instances (v1) and one canary (v
 
 Try, in another terminal:
 
+  export LB_ADDR=%[3]s CONSUL_HTTP_ADDR=%[4]s       # for %[5]s and consul
   curl -s %[2]s/                                     # who answers?
 
   # a first canary: a tenth of the requests
-  consul kv put -http-addr=%[4]s lb/canary/%[1]s '{"ratio":0.1}'
+  consul kv put lb/canary/%[1]s '{"ratio":0.1}'
   curl -X PUT http://%[4]s/v1/kv/lb/canary/%[1]s -d '{"ratio":0.1}'      # the same without the consul command
 
   # half of them, and everyone keeps the version they got
   curl -X PUT http://%[4]s/v1/kv/lb/canary/%[1]s -d '{"ratio":0.5,"sticky":true}'
 
   # what is in force, and all back to stable
-  %[5]s canary status %[1]s --addr %[3]s
+  %[5]s canary status %[1]s
   curl -X DELETE http://%[4]s/v1/kv/lb/canary/%[1]s
+
+  # a rollout: half, then 90 %%, then everyone, 10 s each and as long as it takes to see that v2 is no worse
+  curl -X PUT http://%[4]s/v1/kv/lb/canary/%[1]s -d '{"id":"v2",
+    "steps":[{"ratio":0.5,"for":"10s"},{"ratio":0.9,"for":"10s"}],
+    "analysis":{"max_error_rate":"10%%","min_requests":20,"warmup":"0s"}}'
+  %[5]s canary status %[1]s                           # which step, and what it waits for
+  %[5]s canary status %[1]s --until promoted
+
+  # the same with a v2 that fails: it is rolled back within seconds
+  curl -X POST 'http://%[6]s/fail?rate=1'
+  %[5]s canary retry %[1]s
+  %[5]s canary status %[1]s --until promoted
+  %[5]s canary history %[1]s
+  curl -X POST 'http://%[6]s/fail?rate=0'
 
   # a route that no tag makes, and why a request goes where it goes
   curl -X PUT http://%[4]s/v1/kv/lb/routes/docs -d 'route add docs /docs https://docs.example.com/ opts "redirect=302"'
-  %[5]s explain 127.0.0.1/docs --addr %[3]s
+  %[5]s explain 127.0.0.1/docs
 
 Ctrl-C stops everything.
-`, service, traffic, b.looking.Addr(), agent, os.Args[0])
+`, service, traffic, b.looking.Addr(), agent, os.Args[0], canary)
 }
