@@ -88,7 +88,7 @@ func (h *hand) edit(ctx context.Context, service string, e canary.Edit, read *ui
 		return nil
 	}
 	h.noteUnknown(ctx, h.lb(), service)
-	return h.applied(ctx, client, h.lb(), service, d.Key, d.Index, *h.wait)
+	return h.applied(ctx, client, h.lb(), service, d.Key, d.After, d.Index, *h.wait)
 }
 
 // editError gives an error of an edit its exit code and a way out.
@@ -107,7 +107,7 @@ func editError(err error, service string, d canary.Edited) error {
 		return fail(exitUsage, err, hint)
 	}
 	if errors.Is(err, canary.ErrNoDocument) {
-		return fail(exitNotFound, err, command("lb canary set", orAll(service))+" 10% writes one")
+		return fail(exitNotFound, err, "lb canary list shows those there are, "+command("lb canary set", orAll(service))+" 10% writes one")
 	}
 	return consulError(err)
 }

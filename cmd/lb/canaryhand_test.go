@@ -164,6 +164,70 @@ func TestAWriteWaitsForEveryBalancer(t *testing.T) {
 	}, exitUsage, "written as index N\nerror: balancer b (n-b) refuses it: unknown field \"raito\"\nhint: it goes on with index N\n")
 }
 
+// What is set in a rollout that came to an end moves nothing, and people are told.
+func TestASetAfterTheEnd(t *testing.T) {
+	f := func(phase rollout.Phase, id, args, want string) {
+		t.Helper()
+		agent := httptest.NewServer(devconsul.New())
+		defer agent.Close()
+		lb := httptest.NewServer(balancers(func() *rollout.Status {
+			return &rollout.Status{State: rollout.State{Phase: phase, ID: id}, Nodes: []rollout.NodeStatus{node("a", 1<<40)}}
+		}))
+		defer lb.Close()
+		defer http.DefaultClient.CloseIdleConnections()
+		environ := []string{"CONSUL_HTTP_ADDR=" + agent.URL, "LB_ADDR=" + lb.Listener.Addr().String()}
+		if code, _, talk := session(environ, "canary", "set", "web", "5%", "--wait", "0s"); code != 0 {
+			t.Fatal(talk)
+		}
+		code, _, talk := session(environ, append([]string{"canary"}, strings.Fields(args)...)...)
+		if code != 0 || talk != want {
+			t.Errorf("%s, %s: got %d %q, want %q", phase, args, code, talk, want)
+		}
+	}
+	const promoted = "note: this rollout was promoted, and everyone stays on the canary: lb canary retry web begins it anew, lb canary abort web takes everyone back\n"
+	f(rollout.Promoted, "", "set web 10%", promoted)
+	f(rollout.RolledBack, "", "pause web", "note: this rollout was rolled back, and nobody goes to the canary: lb canary retry web begins it anew\n")
+	f(rollout.Promoted, "another", "set web 10%", "")
+	f(rollout.Promoted, "", "promote web --yes", "")
+	f(rollout.RolledBack, "", "abort web", "")
+	f(rollout.Running, "", "set web 10%", "")
+}
+
+// A document whose config_server is taken out is waited for: that the one in force
+// is still read from there is no answer.
+func TestAnAbortWithAConfigServerIsWaitedFor(t *testing.T) {
+	agent := httptest.NewServer(devconsul.New())
+	defer agent.Close()
+	asked := 0
+	lb := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/api/v1/services" {
+			fmt.Fprint(w, `[{"name": "web"}]`)
+			return
+		}
+		st := canary.ServiceStatus{Service: "web", Key: "lb/canary/web", Source: "file:/a", LastGood: 7, Index: 7, Document: json.RawMessage(`{"ratio":0.5}`)}
+		if asked++; asked > 3 {
+			st.Source, st.LastGood = st.Key, 1<<40
+		}
+		json.NewEncoder(w).Encode(admin.CanaryStatus{ServiceStatus: st, InTable: true})
+	}))
+	defer lb.Close()
+	defer http.DefaultClient.CloseIdleConnections()
+	environ := []string{"CONSUL_HTTP_ADDR=" + agent.URL, "LB_ADDR=" + lb.Listener.Addr().String()}
+	client, err := Consul{Addr: agent.URL}.client(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.Put(t.Context(), "lb/canary/web", []byte(`{"config_server": "file:/a"}`)); err != nil {
+		t.Fatal(err)
+	}
+	code, out, talk := session(environ, "canary", "abort", "web")
+	_, now, _ := session(environ, "canary", "show", "web")
+	if code != 0 || now != `{"ratio":0.5, "control": "abort"}`+"\n" || !strings.Contains(out, "applied by the balancer at") || strings.Contains(talk, "is read from") {
+		t.Errorf("got %d, %s, %s%s", code, now, out, talk)
+	}
+}
+
 // Where no balancer answers, what they publish in Consul counts.
 func TestAWriteWaitsByConsulAlone(t *testing.T) {
 	agent := httptest.NewServer(devconsul.New())

@@ -17,14 +17,19 @@ import (
 
 // applied waits until every balancer has the document at index in force, for a
 // service or for all others (""), and says what came of it. Which balancers
-// there are the one at lb knows, or, where none answers, Consul.
-func (a *app) applied(ctx context.Context, client *consul.Client, lb *adminAPI, service, key string, index uint64, wait time.Duration) error {
+// there are the one at lb knows, or, where none answers, Consul. text is the
+// document.
+func (a *app) applied(ctx context.Context, client *consul.Client, lb *adminAPI, service, key, text string, index uint64, wait time.Duration) error {
+	doc, err := canary.Parse(key, []byte(text))
+	if err != nil {
+		return err // it was written, so it is one
+	}
 	start := time.Now()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		st, err := lb.canary(ctx, service)
-		done, err := a.settled(ctx, client, lb, st, err, service, key, index)
+		done, err := a.settled(ctx, client, lb, st, err, service, key, index, doc.ConfigServer != "")
 		if err != nil {
 			return err
 		}
@@ -38,6 +43,9 @@ func (a *app) applied(ctx context.Context, client *consul.Client, lb *adminAPI, 
 			return nil
 		case done.by != "":
 			fmt.Fprintf(a.out, "applied by %s after %d ms%s\n", done.by, time.Since(start).Milliseconds(), done.effect)
+			if ended := endedBefore(st, doc); ended != "" {
+				fmt.Fprintln(a.err, "note:", ended)
+			}
 			for _, w := range st.Warnings {
 				fmt.Fprintln(a.err, "warning:", w)
 			}
@@ -58,6 +66,22 @@ func (a *app) applied(ctx context.Context, client *consul.Client, lb *adminAPI, 
 	}
 }
 
+// endedBefore says why a document moves nothing: its rollout came to an end, and
+// what ended stays so. It is "" for one that moves, or that was to end.
+func endedBefore(st admin.CanaryStatus, doc *canary.Document) string {
+	if st.Rollout == nil || st.Rollout.State.ID != doc.ID || doc.Control == string(rollout.Abort) || doc.Control == string(rollout.Promote) {
+		return ""
+	}
+	retry := command("lb canary retry", orAll(st.Service)) + " begins it anew"
+	switch st.Rollout.State.Phase {
+	case rollout.Promoted:
+		return "this rollout was promoted, and everyone stays on the canary: " + retry + ", " + command("lb canary abort", orAll(st.Service)) + " takes everyone back"
+	case rollout.RolledBack:
+		return "this rollout was rolled back, and nobody goes to the canary: " + retry
+	}
+	return ""
+}
+
 // settlement is how far a document is; the zero value waits.
 type settlement struct {
 	by     string   // who has applied it, all there are
@@ -67,8 +91,9 @@ type settlement struct {
 	behind []string // who has not
 }
 
-// settled judges what the balancer at lb answered, or why it did not.
-func (a *app) settled(ctx context.Context, client *consul.Client, lb *adminAPI, st admin.CanaryStatus, err error, service, key string, index uint64) (settlement, error) {
+// settled judges what the balancer at lb answered, or why it did not. elsewhere
+// says that the document has a config_server.
+func (a *app) settled(ctx context.Context, client *consul.Client, lb *adminAPI, st admin.CanaryStatus, err error, service, key string, index uint64, elsewhere bool) (settlement, error) {
 	e, _ := errors.AsType[*exitError](err)
 	switch {
 	case e != nil && e.code == exitUnreachable:
@@ -86,7 +111,7 @@ func (a *app) settled(ctx context.Context, client *consul.Client, lb *adminAPI, 
 		return settlement{}, err
 	case st.Error != nil && st.Index >= index:
 		return settlement{}, fail(exitUsage, fmt.Errorf("the balancer at %s refuses it: %w", lb.addr, st.Error), "it goes on with index "+fmt.Sprint(st.LastGood))
-	case st.Key == key && st.Source != key:
+	case elsewhere && st.Key == key && st.Source != key:
 		return settlement{note: "the document in force is read from " + st.Source + " (config_server)"}, nil
 	case st.Waits != nil && st.Index >= index && st.LastGood < index:
 		return settlement{note: "update_rate holds it back until " + st.Waits.Format(time.TimeOnly)}, nil

@@ -216,6 +216,9 @@ func (a *app) drainCommand() *cobra.Command {
 	lb := a.apiFlag(cmd)
 	connect := a.catalogFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if *floor < 0 {
+			return fail(exitUsage, fmt.Errorf("--floor: want 0 or more, not %d", *floor), "--floor 0 may leave nobody")
+		}
 		c, err := connect()
 		if err != nil {
 			return err
