@@ -21,6 +21,7 @@ import (
 type pattern struct {
 	*lab
 	b         *balancer
+	text      string // of the section
 	documents []string
 	end       func()
 }
@@ -38,7 +39,7 @@ func newPattern(t *testing.T, section string, setup func(*lab), opts ...string) 
 		t.Fatalf("docs/PATTERNS.md has no section %q", section)
 	}
 	text, _, _ = strings.Cut(text, "\n## ")
-	p := &pattern{lab: &lab{t: t, consul: agent.Start(t, agent.Config{}).Addr()}}
+	p := &pattern{lab: &lab{t: t, consul: agent.Start(t, agent.Config{}).Addr()}, text: text}
 	for _, m := range regexp.MustCompile("(?ms)^```json\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
 		p.documents = append(p.documents, m[1])
 	}
@@ -224,26 +225,48 @@ func inForce(b *balancer, service string, ratio float64) error {
 	return fmt.Errorf("%s does not want %v: %+v", service, ratio, all.Services)
 }
 
-// Every instance is taken into maintenance and back, one at a time; then all of
-// main at once, while the backup has everybody.
+// Every instance is drained and restored by the commands of the pattern, one at a
+// time; then all of main at once, while the backup has everybody. A drain that
+// would leave nobody is refused.
 func TestMaintenance(t *testing.T) {
 	var mains []*stub
+	var backup *stub
 	p := newPattern(t, "Maintenance, one instance at a time", func(l *lab) {
 		for i := range 3 {
 			mains = append(mains, l.stub("web", fmt.Sprintf("main-%d", i+1), "urlprefix-/", "passing"))
 		}
-		l.stub("web", "backup-1", "urlprefix-/,backup", "passing")
+		backup = l.stub("web", "backup-1", "urlprefix-/,backup", "passing")
 	})
-	lb := func(want int, args ...string) {
+	// lb runs the line of the pattern that begins with a command, for an instance.
+	lb := func(command string, s *stub) (out string, code int) {
 		t.Helper()
-		if out, code := p.cli(append(args, "--addr", p.b.admin)...); code != want {
-			t.Fatalf("lb %s ends with %d, want %d:\n%s", strings.Join(args, " "), code, want, out)
+		var line string
+		for l := range strings.Lines(p.text) {
+			if strings.HasPrefix(l, "lb "+command+" ") {
+				line, _, _ = strings.Cut(strings.TrimPrefix(l, "lb "), "   ")
+			}
+		}
+		if !strings.Contains(line, "web/10.0.0.7:8080") {
+			t.Fatalf("the pattern has no lb %s of web/10.0.0.7:8080", command)
+		}
+		line, reason, quoted := strings.Cut(strings.Replace(line, "web/10.0.0.7:8080", "web/"+s.addr, 1), "'")
+		args := strings.Fields(line)
+		if quoted {
+			args = append(args, strings.TrimSuffix(strings.TrimSpace(reason), "'"), "--addr", p.b.admin)
+		}
+		return p.cli(args...)
+	}
+	does := func(command string, s *stub) {
+		t.Helper()
+		if out, code := lb(command, s); code != 0 {
+			t.Fatalf("lb %s %s: exit code %d\n%s", command, s.id, code, out)
 		}
 	}
-	restore := func(s *stub) {
+	refused := func(s *stub, args ...string) {
 		t.Helper()
-		if out, code := p.cli("restore", s.id); code != 0 {
-			t.Fatalf("lb restore %s ends with %d:\n%s", s.id, code, out)
+		out, code := p.cli(append([]string{"drain", "web/" + s.addr}, args...)...)
+		if code == 0 || !strings.Contains(out, "nothing was changed") {
+			t.Errorf("lb drain %s %v: exit code %d\n%s", s.id, args, code, out)
 		}
 	}
 	seen := func(want ...string) error {
@@ -268,36 +291,29 @@ func TestMaintenance(t *testing.T) {
 	all := []string{"main-1", "main-2", "main-3"}
 	eventually(t, 5*time.Second, "all of main", func() error { return seen(all...) })
 	for i, s := range mains {
-		lb(1, "drain", s.id, "--floor", "4")
-		lb(0, "drain", s.id, "--reason", "new kernel")
-		// It waited until the balancer had no request in flight to it.
+		does("drain", s)
 		others := append(append([]string{}, all[:i]...), all[i+1:]...)
-		if err := seen(others...); err != nil {
-			t.Errorf("%s is drained: %v", s.id, err)
-		}
-		restore(s)
+		eventually(t, 5*time.Second, s.id+" is drained", func() error { return seen(others...) })
+		does("restore", s)
 		eventually(t, 15*time.Second, s.id+" is back", func() error { return seen(all...) })
 	}
+	refused(mains[0], "--floor", "4")
 	for _, s := range mains {
-		lb(0, "drain", s.id)
+		does("drain", s)
 	}
-	if err := seen("backup-1"); err != nil {
-		t.Errorf("all of main is drained: %v", err)
-	}
-	lb(1, "drain", "backup-1") // the floor: somebody has to be there
+	eventually(t, 5*time.Second, "all of main is drained", func() error { return seen("backup-1") })
+	refused(backup)
 	for _, s := range mains {
-		restore(s)
+		does("restore", s)
 	}
 	eventually(t, 15*time.Second, "all of main is back", func() error { return seen(all...) })
-	// Consul's own word for it does the same.
-	for _, on := range []bool{true, false} {
-		p.must("PUT", fmt.Sprintf("/v1/agent/service/maintenance/main-1?enable=%v", on), "")
-		want := all
-		if on {
-			want = all[1:]
-		}
-		eventually(t, 15*time.Second, fmt.Sprintf("maintenance of main-1: %v", on), func() error { return seen(want...) })
-	}
+
+	// Without a healthy backup the last one of main stays.
+	backup.check("critical")
+	does("drain", mains[0])
+	does("drain", mains[1])
+	refused(mains[2])
+	eventually(t, 5*time.Second, "the last of main has everybody", func() error { return seen("main-3") })
 	p.end()
 }
 
