@@ -33,12 +33,13 @@ func Parse(key string, value []byte) (*Document, error) {
 // parser remembers the first mistake and reads on, so that its methods need not
 // return errors.
 type parser struct {
-	key string
-	src []byte
-	err *Error
-	at  int // byte offset of err
-	re  int // size of all regular expressions so far
-	all int // the same of the documents that environments make
+	key   string
+	src   []byte
+	err   *Error
+	at    int // byte offset of err
+	re    int // size of all regular expressions so far
+	hosts int // DNS names so far
+	all   int // the same of the documents that environments make
 	// naming is set while only the names of fields are looked at, and null is no
 	// mistake: of a merge patch, in which it removes a field.
 	naming bool

@@ -11,6 +11,10 @@ import (
 // MaxEnvironments is how many environments a document may have.
 const MaxEnvironments = 64
 
+// MaxHosts is how many DNS names the environments of a document may have: all
+// documents share those who look them up.
+const MaxHosts = 128
+
 // What environments may change. Everything else is of the whole document.
 var (
 	clientFields   = []string{"ratio", "ramp", "method", "sticky", "balance", "match", "mirror", "limits"}
@@ -161,6 +165,9 @@ func (p *parser) when(n node) (w When) {
 }
 
 func (p *parser) dnsName(n node) string {
+	if p.hosts++; p.hosts == MaxHosts+1 {
+		p.fail(n, "write their networks as cidr", "%s is one DNS name more than the %d that a document may have", n.path, MaxHosts)
+	}
 	if !domainRE.MatchString(n.text) {
 		p.fail(n, "addresses and networks are cidr", `%s "%s" is not a DNS name`, n.path, short(n.text))
 	}

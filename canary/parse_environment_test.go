@@ -41,3 +41,23 @@ func TestPlaceOfAMistakeInAnEnvironment(t *testing.T) {
 	f("{\n\"environments\": [\n{\"name\": \"a\", \"when\": {\"tag\": \"t\"},\n\"mirror\": {\"timeout\": \"1s\"}}],\n\"mirror\": 0.1}", "environments[0].mirror", 4)
 	f("{\n\"environments\": [\n{\"name\": \"a\", \"when\": {\"tag\": \"t\"},\n\"ratio\": 1}],\n\"ratio\": 5}", "ratio", 5)
 }
+
+// Who looks names up does so for all documents, so that none may have very many.
+func TestHostsAreBounded(t *testing.T) {
+	text := func(n int) []byte {
+		var names []string
+		for i := range n {
+			names = append(names, fmt.Sprintf(`"h%d.example"`, i))
+		}
+		half := len(names) / 2
+		return fmt.Appendf(nil, `{"environments": [{"name": "a", "when": {"host": [%s]}, "ratio": 1}, {"name": "b", "when": {"host": [%s]}}]}`,
+			strings.Join(names[:half], ","), strings.Join(names[half:], ","))
+	}
+	if _, err := Parse("k", text(MaxHosts)); err != nil {
+		t.Error(err)
+	}
+	_, err := Parse("k", text(MaxHosts+1))
+	if want := "environments[1].when.host[64] is one DNS name more than the 128 that a document may have"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %s", err, want)
+	}
+}

@@ -19,7 +19,8 @@ import (
 const (
 	lookUpEvery   = 30 * time.Second
 	lookUpTimeout = 5 * time.Second
-	lookUps       = 8 // at once
+	lookUps       = 32          // at once
+	tellEvery     = time.Second // what was found while others are still looked up
 )
 
 // names tells what the names in environments stand for: DNS names, which it
@@ -153,13 +154,13 @@ func (n *names) Run(ctx context.Context) error {
 	}
 }
 
-// look looks up all names, or those that never were, and tells if that changed
-// anything.
-func (n *names) look(ctx context.Context, all bool) {
+// look looks up all names again, or those that never were, and tells what that
+// changes, once a second at most while it takes longer.
+func (n *names) look(ctx context.Context, again bool) {
 	n.mu.Lock()
 	var ask []string
 	for name, h := range n.hosts {
-		if all || !h.asked {
+		if again || !h.asked {
 			ask = append(ask, name)
 		}
 	}
@@ -174,6 +175,29 @@ func (n *names) look(ctx context.Context, all bool) {
 	g.SetLimit(lookUps)
 	var mu sync.Mutex
 	changed := false
+	tell := func() {
+		mu.Lock()
+		is := changed
+		changed = false
+		mu.Unlock()
+		if is {
+			n.told()
+		}
+	}
+	all := make(chan struct{})
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		every := time.NewTicker(tellEvery)
+		defer every.Stop()
+		for {
+			select {
+			case <-all:
+				return
+			case <-every.C: // a name that does not answer delays no other
+				tell()
+			}
+		}
+	})
 	for _, name := range ask {
 		g.Go(func() error {
 			limited, end := context.WithTimeout(ctx, lookUpTimeout)
@@ -187,10 +211,10 @@ func (n *names) look(ctx context.Context, all bool) {
 			return nil
 		})
 	}
-	g.Wait()
-	if changed {
-		n.told()
-	}
+	_ = g.Wait()
+	close(all)
+	telling.Wait()
+	tell()
 }
 
 // found takes in what a name stands for, and reports whether that changed.

@@ -102,6 +102,14 @@ func TestNames(t *testing.T) {
 			t.Errorf("%d names were looked up, want one", asked)
 		}
 		mu.Unlock()
+		// Nor does it delay what others stand for.
+		n.want([]string{"b"}, nil)
+		is("host b[192.0.2.9]")
+		n.want([]string{"hangs", "a"}, nil)
+		time.Sleep(tellEvery)
+		is("host a[192.0.2.3]")
+		time.Sleep(lookUpTimeout)
+		is("host a[192.0.2.3] host hangs[]")
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
