@@ -402,6 +402,11 @@ func TestAbortByHand(t *testing.T) {
 		}
 		f.everywhere(0, 5*time.Second)
 		took = append(took, time.Since(began))
+		if round == n.Aborts-1 { // what the table says is what requests get
+			for i, fl := range flows {
+				fl.measure(t, fmt.Sprintf("balancer %d after the abort", i), 0, 50)
+			}
+		}
 		f.kvDelete("lb/canary/web")
 		eventually(t, 5*time.Second, "the document is gone", func() error {
 			for _, b := range f.lbs {
