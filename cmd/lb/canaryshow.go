@@ -211,8 +211,8 @@ func (a *app) canaryHistoryCommand() *cobra.Command {
 		if !found {
 			return fail(exitNotFound, fmt.Errorf("no key %s in Consul at %s: nothing has happened", key, client.Addr()), "a service that follows the common document has its history there: lb canary history --all")
 		}
-		events := []rollout.Event{}
-		if err := json.Unmarshal(pair.Value, &events); err != nil {
+		events, err := rollout.ParseRing(pair.Value)
+		if err != nil {
 			return fail(exitFailed, fmt.Errorf("what is at %s is no history: %w", key, err), "is the balancer of this version?")
 		}
 		if *asJSON {

@@ -91,7 +91,7 @@ func (b *balancer) confirm(ctx context.Context) error {
 // random one.
 func (b *balancer) shareSecret(ctx context.Context) error {
 	said := false
-	for wait := 500 * time.Millisecond; ; wait = min(2*wait, 30*time.Second) {
+	again(ctx, func() bool {
 		secret, err := canary.EnsureSecret(ctx, secretKV{b.client}, canary.SecretKey)
 		if err == nil {
 			b.canaries.SetSecret(secret)
@@ -102,20 +102,17 @@ func (b *balancer) shareSecret(ctx context.Context) error {
 			if b.saver != nil {
 				b.saver.SetSecret(canary.FormatSecret(secret))
 			}
-			return nil
+			return true
 		}
 		if ctx.Err() != nil {
-			return nil
+			return false
 		}
 		b.keyed.Store(true) // known to be out of reach: no reason not to serve
 		if !said {
 			said = true
 			b.log.Warn("the secret of sticky assignment cannot be shared yet: balancers may assign clients differently", "error", err)
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(wait):
-		}
-	}
+		return false
+	})
+	return nil
 }

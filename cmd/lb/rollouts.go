@@ -181,23 +181,17 @@ func (b *balancer) warm(now time.Time) {
 // introduce says who this balancer is, once Consul's agent has told it.
 func (b *balancer) introduce(ctx context.Context) error {
 	said := false
-	for wait := 500 * time.Millisecond; ; wait = min(2*wait, 30*time.Second) {
+	again(ctx, func() bool {
 		node, datacenter, err := b.client.Agent(ctx)
 		if err == nil {
 			b.canaries.SetSelf(canary.Self{Node: node, Datacenter: datacenter, Tags: b.cfg.Registry.Consul.Register.Tags})
-			return nil
+			return true
 		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if !said {
+		if ctx.Err() == nil && !said {
 			said = true
 			b.log.Warn("the agent does not say which node this is: no environment matches by node, datacenter or tag yet", "error", err)
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(wait):
-		}
-	}
+		return false
+	})
+	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"serin/canary"
@@ -97,16 +96,16 @@ func placeOf(data []byte, off int) (line, column int) {
 func (b *balancer) sow(ctx context.Context) error {
 	left := b.seed
 	said := false
-	for wait := 500 * time.Millisecond; len(left) > 0; wait = min(2*wait, 30*time.Second) {
-		var again []seedDocument
+	again(ctx, func() bool {
+		var failed []seedDocument
 		for _, d := range left {
 			key := canary.KeyOf(b.cfg.Canary.Prefix, d.service)
 			ok, err := b.client.CAS(ctx, key, d.text, 0)
 			switch {
 			case ctx.Err() != nil:
-				return nil
+				return false
 			case err != nil:
-				again = append(again, d)
+				failed = append(failed, d)
 				if !said {
 					said = true
 					b.log.Warn("a document of canary.seed cannot be written yet", "key", key, "error", err)
@@ -117,14 +116,8 @@ func (b *balancer) sow(ctx context.Context) error {
 				b.log.Info("canary.seed has a document that is there already: it stays as it is", "key", key)
 			}
 		}
-		if left = again; left == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(wait):
-		}
-	}
+		left = failed
+		return left == nil
+	})
 	return nil
 }
