@@ -115,7 +115,7 @@ func (r *run) appendTo(ctx context.Context, key string, e entry) (written Event,
 			}
 		}
 		ok, err := call(ctx, func(ctx context.Context) (bool, error) {
-			return r.f.Store.CAS(ctx, key, AppendRing(p.Value, e.Event), p.Index)
+			return r.f.Store.CAS(ctx, key, appendRing(p.Value, e.Event), p.Index)
 		})
 		if err != nil {
 			return e.Event, false, err

@@ -163,7 +163,7 @@ func (m *memory) noneSkipped(t *testing.T, steps int) {
 		if p.Key != "lb/state/web" || p.Value == nil {
 			continue
 		}
-		is := ParseState(p.Value, State{})
+		is := parseState(p.Value, State{})
 		switch {
 		case is.Damaged != "":
 			t.Errorf("damaged: %s", p.Value)

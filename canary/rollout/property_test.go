@@ -208,8 +208,8 @@ func FuzzNext(f *testing.F) {
 		}
 		finding := evidence.Finding{Verdict: evidence.Verdict(verdict), E: e, Threshold: e, Bound: math.NaN()}
 		now := time.Unix(0, at)
-		checkTotal(t, p, ParseState(state, State{}), finding, now)
-		var raw State // also one that ParseState refuses
+		checkTotal(t, p, parseState(state, State{}), finding, now)
+		var raw State // also one that parseState refuses
 		if json.Unmarshal(state, &raw) == nil {
 			checkTotal(t, p, raw, finding, now)
 		}
@@ -235,7 +235,7 @@ func TestDamagedStates(t *testing.T) {
 	f := func(text, want string) {
 		t.Helper()
 		last := State{V: 1, ID: "v2", Phase: Running, Ratio: 0.25}
-		s := ParseState([]byte(text), last)
+		s := parseState([]byte(text), last)
 		if s.Damaged != want {
 			t.Errorf("%s: damaged %q, want %q", text, s.Damaged, want)
 		}

@@ -9,8 +9,8 @@ import (
 
 // Bounds of an audit ring. Consul takes no value above 512 KiB.
 const (
-	RingEvents = 100
-	RingSize   = 384 << 10 // bytes
+	ringEvents = 100
+	ringSize   = 384 << 10 // bytes
 	maxText    = 1 << 10   // bytes of one text in an event of the ring
 )
 
@@ -30,11 +30,11 @@ func ParseRing(text []byte) ([]Event, error) {
 	return out, nil
 }
 
-// AppendRing returns the ring with events added, without the oldest where it
-// would have more than RingEvents or RingSize bytes. What it does not know of the
+// appendRing returns the ring with events added, without the oldest where it
+// would have more than ringEvents or ringSize bytes. What it does not know of the
 // entries that are there it keeps. A ring that cannot be read is replaced, and
 // the new one begins with an entry that says so.
-func AppendRing(text []byte, events ...Event) []byte {
+func appendRing(text []byte, events ...Event) []byte {
 	entries, err := entriesOf(text)
 	if err != nil {
 		entries = nil
@@ -48,10 +48,10 @@ func AppendRing(text []byte, events ...Event) []byte {
 	for _, e := range events {
 		entries = append(entries, e.entry())
 	}
-	entries = entries[max(0, len(entries)-RingEvents):]
+	entries = entries[max(0, len(entries)-ringEvents):]
 	size := len("[\n]\n")
 	for i := len(entries) - 1; i >= 0; i-- {
-		if size += len(entries[i]) + len(",\n"); size > RingSize {
+		if size += len(entries[i]) + len(",\n"); size > ringSize {
 			entries = entries[i+1:]
 			break
 		}

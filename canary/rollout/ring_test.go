@@ -23,13 +23,13 @@ func event(i int) Event {
 func TestRingKeepsTheLastHundred(t *testing.T) {
 	var text []byte
 	for i := range 250 {
-		text = AppendRing(text, event(i))
+		text = appendRing(text, event(i))
 	}
 	got, err := ParseRing(text)
-	if err != nil || len(got) != RingEvents || !reflect.DeepEqual(got[0], event(150)) || !reflect.DeepEqual(got[99], event(249)) {
+	if err != nil || len(got) != ringEvents || !reflect.DeepEqual(got[0], event(150)) || !reflect.DeepEqual(got[99], event(249)) {
 		t.Fatalf("%v, %d events, first %+v", err, len(got), got[0])
 	}
-	if n := strings.Count(string(text), "\n"); n != RingEvents+2 {
+	if n := strings.Count(string(text), "\n"); n != ringEvents+2 {
 		t.Errorf("%d lines: an event is one line, for people who read the key", n)
 	}
 	if got, err := ParseRing(nil); err != nil || len(got) != 0 {
@@ -47,13 +47,13 @@ func TestRingIsBounded(t *testing.T) {
 	}
 	var text []byte
 	for range 10 {
-		text = AppendRing(text, slices.Repeat([]Event{e}, RingEvents/5)...)
-		if len(text) > RingSize {
+		text = appendRing(text, slices.Repeat([]Event{e}, ringEvents/5)...)
+		if len(text) > ringSize {
 			t.Fatalf("%d bytes", len(text))
 		}
 	}
 	got, err := ParseRing(text)
-	if err != nil || len(got) == 0 || len(got) > RingEvents {
+	if err != nil || len(got) == 0 || len(got) > ringEvents {
 		t.Fatalf("%d events, %v", len(got), err)
 	}
 	if e := got[0]; e.From != 0 || e.To != 1 || e.Evidence.E != math.MaxFloat64 || e.Seq != 0 || len(e.Because) > maxText || !strings.HasSuffix(e.Because, "…") || strings.Contains(e.Because, "\ufffd") {
@@ -67,7 +67,7 @@ func TestRingThatIsDamagedIsReplacedAndSaysSo(t *testing.T) {
 		if _, err := ParseRing([]byte(text)); err == nil || err.Error() != want {
 			t.Errorf("ParseRing: %v, want %s", err, want)
 		}
-		got, err := ParseRing(AppendRing([]byte(text), event(1), event(2)))
+		got, err := ParseRing(appendRing([]byte(text), event(1), event(2)))
 		if err != nil || len(got) != 3 || got[0].Because != "the entries before this one are lost: "+want ||
 			got[0].Kind != EventInvalid || got[0].Service != "web" || !reflect.DeepEqual(got[2], event(2)) {
 			t.Errorf("%v %+v", err, got)
@@ -80,11 +80,11 @@ func TestRingThatIsDamagedIsReplacedAndSaysSo(t *testing.T) {
 
 // A newer balancer's members survive an older one's entries.
 func TestRingKeepsWhatItDoesNotKnow(t *testing.T) {
-	text := AppendRing([]byte("[\n  {\"kind\": \"step\",\n \"who\": \"ada\"}]"), event(1))
+	text := appendRing([]byte("[\n  {\"kind\": \"step\",\n \"who\": \"ada\"}]"), event(1))
 	if !strings.HasPrefix(string(text), "[\n{\"kind\":\"step\",\"who\":\"ada\"},\n{") {
 		t.Errorf("%s", text)
 	}
-	text = AppendRing([]byte(`[{"time": 7}]`), event(1))
+	text = appendRing([]byte(`[{"time": 7}]`), event(1))
 	if got, err := ParseRing(text); err != nil || len(got) != 2 || !strings.HasPrefix(got[0].Because, "this entry cannot be read: ") || !reflect.DeepEqual(got[1], event(1)) {
 		t.Errorf("%v %+v", err, got)
 	}
@@ -98,12 +98,12 @@ func FuzzRing(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte, s string, ratio float64) {
 		before, _ := ParseRing(text)
 		_, err := entriesOf(text)
-		out := AppendRing(text, Event{Service: s, Because: s, By: s, From: ratio, To: ratio})
-		if len(out) > RingSize {
+		out := appendRing(text, Event{Service: s, Because: s, By: s, From: ratio, To: ratio})
+		if len(out) > ringSize {
 			t.Fatalf("%d bytes", len(out))
 		}
 		after, again := ParseRing(out)
-		if err == nil && before != nil && len(after) != min(RingEvents, len(before)+1) && len(text) < RingSize/8 {
+		if err == nil && before != nil && len(after) != min(ringEvents, len(before)+1) && len(text) < ringSize/8 {
 			t.Fatalf("from %d to %d events", len(before), len(after))
 		}
 		if err != nil && (again != nil || len(after) != 2) {

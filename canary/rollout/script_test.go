@@ -123,7 +123,7 @@ func (g *game) lead() {
 		if err != nil {
 			g.t.Fatal(err)
 		}
-		g.state = ParseState(text, State{})
+		g.state = parseState(text, State{})
 		if g.state != next {
 			g.t.Fatalf("the state does not survive JSON\n got %+v\nwant %+v", g.state, next)
 		}
@@ -266,13 +266,13 @@ func play(t *testing.T, text string) string {
 		case "leader":
 			g.away = rest == "away"
 		case "state":
-			g.state = ParseState([]byte(rest), g.state)
+			g.state = parseState([]byte(rest), g.state)
 		case "restart":
 			text, err := json.Marshal(g.state)
 			if err != nil {
 				t.Fatal(err)
 			}
-			g.state = ParseState(text, State{})
+			g.state = parseState(text, State{})
 		case "show":
 		default:
 			t.Fatalf("line %d: %q is no word of a script", n+1, fields[2])

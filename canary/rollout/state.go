@@ -85,10 +85,10 @@ const (
 	ByGate     = "gate"     // on_inconclusive
 )
 
-// ParseState reads the text of a state. One that cannot be used, because it is
+// parseState reads the text of a state. One that cannot be used, because it is
 // damaged or of a newer version, is last, what was known before, with
 // State.Damaged saying why. It never fails.
-func ParseState(text []byte, last State) State {
+func parseState(text []byte, last State) State {
 	var s State
 	err := json.Unmarshal(text, &s)
 	why := ""

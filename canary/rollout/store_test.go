@@ -382,5 +382,5 @@ func (b *balancer) tried(call string) int {
 
 // stateOf is what the KV holds.
 func (m *memory) stateOf(service string) State {
-	return ParseState(m.get("lb/state/"+service).Value, State{})
+	return parseState(m.get("lb/state/"+service).Value, State{})
 }

@@ -159,7 +159,7 @@ func (r *run) parseState(service string, p Pair, was cached) cached {
 	if len(p.Value) > maxState {
 		p.Value = nil
 	}
-	c.state = ParseState(p.Value, was.state)
+	c.state = parseState(p.Value, was.state)
 	if c.state.Damaged != "" {
 		c.err = errors.New(c.state.Damaged + "; it is held; to begin anew delete the key")
 	}
