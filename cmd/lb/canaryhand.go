@@ -168,6 +168,6 @@ func (a *app) noteUnknown(ctx context.Context, lb *adminAPI, service string) {
 	}
 	names, err := lb.services(ctx)
 	if err == nil && !slices.Contains(names, service) {
-		fmt.Fprintf(a.err, "note: the balancer at %s knows no service %q%s; the document counts when there is one\n", lb.addr, service, didYouMean(service, names))
+		fmt.Fprintf(a.err, "note: the balancer at %s knows no service %q%s; a document counts when there is one\n", lb.addr, service, didYouMean(service, names))
 	}
 }

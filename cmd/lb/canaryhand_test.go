@@ -316,6 +316,11 @@ func TestStatusOfARollout(t *testing.T) {
 	}
 	status.State.Finding.Verdict, status.State.Finding.Because = "undecided", "2 failures of 100 requests"
 	var out bytes.Buffer
+	printRollout(&out, admin.CanaryStatus{ServiceStatus: canary.ServiceStatus{Document: json.RawMessage(`{"ratio": 0.1}`)}, Rollout: &status})
+	if got := out.String(); strings.Contains(got, "rollout") || !strings.Contains(got, "applied by 1/2 balancers") {
+		t.Errorf("a document that is no rollout any more is shown as one:\n%s", got)
+	}
+	out.Reset()
 	status.Waits = "40s more in step 2 of 2 (50%)"
 	printRollout(&out, admin.CanaryStatus{ServiceStatus: canary.ServiceStatus{Document: json.RawMessage(`{"steps": [{"ratio": 0.1, "for": "1m"}, {"ratio": 0.5, "for": "1m"}]}`)}, Rollout: &status})
 	want := `  rollout web-2.4 running, step 2 of 2, since 2026-11-22T15:04:05Z: the gate is passed

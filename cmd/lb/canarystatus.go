@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -19,7 +21,7 @@ import (
 
 func (a *app) canaryStatusCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "status [SERVICE]",
+		Use:   "status [SERVICE|--all]",
 		Short: "Show what the balancers make of the documents",
 		Long: "Show the share in force and why it is not what is wanted, the rollout, its\nevidence, and which balancers have applied the document.\n\n" +
 			"--until waits for a phase: the exit code is 0 when it comes, 7 when the rollout is\nrolled back instead, 1 when it is promoted instead, 6 after --timeout.",
@@ -27,6 +29,7 @@ func (a *app) canaryStatusCommand() *cobra.Command {
 		Example:           "  lb canary status\n  lb canary status web --watch\n  lb canary status web --until promoted --timeout 2h",
 		ValidArgsFunction: a.completeService,
 	}
+	all := cmd.Flags().Bool("all", false, "the document of all services without their own, instead of SERVICE")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, as /api/v1/canary answers")
 	watch := cmd.Flags().Bool("watch", false, "go on, once a second, until a signal")
 	until := cmd.Flags().String("until", "", "`phase` to wait for: promoted, paused or rolled_back, or several with commas")
@@ -34,6 +37,12 @@ func (a *app) canaryStatusCommand() *cobra.Command {
 	_ = cmd.RegisterFlagCompletionFunc("until", cobra.FixedCompletions([]string{"promoted", "paused", "rolled_back"}, cobra.ShellCompDirectiveNoFileComp))
 	lb := a.apiFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if *all {
+			if len(args) > 0 {
+				return fail(exitUsage, errors.New("--all stands in the place of a service"), "usage: "+cmd.UseLine())
+			}
+			args = []string{"*"}
+		}
 		if *until != "" {
 			w, err := a.waitFor(*until, args, *timeout)
 			if err != nil {
@@ -80,6 +89,9 @@ func (a *app) canaryStatus(ctx context.Context, lb *adminAPI, args []string, asJ
 	}
 	var raw json.RawMessage
 	if err := lb.get(ctx, path, &raw); err != nil {
+		if e, ok := errors.AsType[*exitError](err); ok && e.code == exitNotFound && len(args) == 1 {
+			a.noteUnknown(ctx, lb, canary.Unlabel(args[0]))
+		}
 		return err
 	}
 	if asJSON {
@@ -106,6 +118,10 @@ func (a *app) canaryStatus(ctx context.Context, lb *adminAPI, args []string, asJ
 	if len(all.Services) == 0 {
 		fmt.Fprintln(a.err, "no canary documents: lb canary set SERVICE 10% writes one")
 	}
+	named := func(p admin.Part) bool { return p.Service == args[0] }
+	if len(args) == 1 && !slices.ContainsFunc(routes, func(r admin.Route) bool { return slices.ContainsFunc(r.Parts, named) }) {
+		a.noteUnknown(ctx, lb, canary.Unlabel(args[0]))
+	}
 	for _, st := range all.Services {
 		printStatus(a.out, st, routes)
 	}
@@ -118,7 +134,9 @@ func printRollout(w io.Writer, st admin.CanaryStatus) {
 	if r == nil {
 		return
 	}
-	if s := r.State; s.Phase != "" && s.Phase != rollout.Idle {
+	doc, err := canary.Parse("", st.Document)
+	was := err == nil && doc.Plan("", "", 0, "") == nil // the state of a document before, of which nothing counts
+	if s := r.State; s.Phase != "" && s.Phase != rollout.Idle && !was {
 		fmt.Fprintf(w, "  rollout %s%s\n", cmp.Or(s.ID, "(no id)"), phasePhrase(st))
 		if r.Held != "" {
 			fmt.Fprintf(w, "  ! no step is taken: %s\n", r.Held)
@@ -181,7 +199,11 @@ func printStatus(w io.Writer, st admin.CanaryStatus, routes []admin.Route) {
 		fmt.Fprintf(w, "  ! document at index %d is refused, still using %d\n    %s\n", st.Index, st.LastGood, st.Error)
 	}
 	if st.SourceError != "" {
-		fmt.Fprintf(w, "  ! %s: its source is lost: %s\n", st.State, st.SourceError)
+		state := st.State + ": its source"
+		if st.State == canary.StateOK { // what is in force came from elsewhere
+			state = "its config_server"
+		}
+		fmt.Fprintf(w, "  ! %s is lost: %s\n", state, st.SourceError)
 	}
 	if st.Waits != nil {
 		fmt.Fprintf(w, "  ! document at index %d waits until %s (update_rate)\n", st.Index, st.Waits.Format(time.TimeOnly))

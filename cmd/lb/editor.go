@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 
 	"serin/canary"
 	"serin/registry/consul"
@@ -36,6 +38,10 @@ func textInForce(lb *adminAPI) func(ctx context.Context, service string, index u
 		if err != nil || st.Index != index && st.Source == st.Key {
 			return nil
 		}
-		return st.Document
+		var text bytes.Buffer // without the indentation of the answer
+		if json.Compact(&text, st.Document) != nil {
+			return nil
+		}
+		return text.Bytes()
 	}
 }

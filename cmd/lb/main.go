@@ -77,7 +77,13 @@ func (a *app) noCommand(cmd *cobra.Command, args []string) error {
 	for _, c := range cmd.Commands() {
 		names = append(names, c.Name())
 	}
-	return fail(exitUsage, errors.New("unknown command "+strconv.Quote(args[0])+didYouMean(args[0], names)), "lb help lists the commands")
+	hint := "lb help lists the commands"
+	if c, _, err := cmd.Root().Find([]string{"canary", args[0]}); err == nil && c.Name() == args[0] && args[0] != "canary" {
+		hint = c.CommandPath() + " is one"
+	} else if cmd.Name() == "canary" {
+		hint = "lb canary --help lists the commands"
+	}
+	return fail(exitUsage, errors.New("unknown command "+strconv.Quote(args[0])+didYouMean(args[0], names)), hint)
 }
 
 // noArgs refuses arguments.
