@@ -325,7 +325,11 @@ func TestSwitchingSourcesUnderLoad(t *testing.T) {
 	for i := 56; i < 60; i++ {
 		turn(i) // nobody asks
 	}
+	began := time.Now()
 	for s, _ := c.ServiceStatus("web"); !strings.Contains(s.SourceError, "refused"); s, _ = c.ServiceStatus("web") {
+		if time.Since(began) > 20*time.Second {
+			t.Fatalf("the dead one is not said: %+v", s)
+		}
 		write(fmt.Sprintf(`{"config_server": %q, "update_rate": "100ms", "x-n": %d}`, dead.URL, index))
 	}
 	if s, _ := c.ServiceStatus("web"); s.Effective != 0.55 || s.Source != good.URL {
