@@ -17,6 +17,34 @@ func stepsPlan(index uint64) *Plan {
 	}
 }
 
+// A lock that somebody else holds, with a session that does not end, stops all
+// steps: the status says so, whatever name the lock is held in, and what to do.
+func TestSomebodyElseHoldsTheLock(t *testing.T) {
+	for value, want := range map[string]string{
+		`{"id": "x"}`: `"x", who holds the leader's lock, is no balancer that publishes anything: where that lasts, end the session theirs`,
+		`junk`:        "somebody who is no balancer holds the leader's lock: end the session theirs",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMemory()
+			m.locked(func() {
+				m.sessions["theirs"] = time.Now().Add(1000 * time.Hour)
+				m.change(Pair{Key: "lb/state/nodes/leader", Value: []byte(value), Session: "theirs"})
+			})
+			a := m.join(t, "a", stepsPlan(7))
+			time.Sleep(time.Minute)
+			if s, _ := a.Status("web"); s.Held != want || s.Leads || s.State.Phase != "" {
+				t.Errorf("held: %s; %+v, want %s", s.Held, s.State, want)
+			}
+			m.locked(func() { m.end("theirs") })
+			time.Sleep(time.Minute / 2)
+			if s, _ := a.Status("web"); s.Held != "" || !s.Leads || s.State.Phase != Running {
+				t.Errorf("after its end: %s, %+v", s.Held, s.State)
+			}
+			a.leave()
+		})
+	}
+}
+
 // judgedPlan is a plain ratio with a judge.
 func judgedPlan(index uint64) *Plan {
 	return &Plan{

@@ -116,11 +116,19 @@ func (v view) held(service string, s Status) string {
 	case Held(p, s.State) != "":
 		return Held(p, s.State)
 	case s.Leader == "" && v.world.lock.session != "":
-		return "somebody who is no balancer holds the leader's lock"
+		return "somebody who is no balancer holds the leader's lock: end the session " + v.world.lock.session
+	case s.Leader != "" && !v.leads && !v.world.publishes(s.Leader):
+		return fmt.Sprintf("%q, who holds the leader's lock, is no balancer that publishes anything: where that lasts, end the session %s", s.Leader, v.world.lock.session)
 	case s.Leader == "":
 		return "no balancer leads"
 	}
 	return ""
+}
+
+// publishes tells whether there is such a balancer.
+func (w *world) publishes(id string) bool {
+	_, ok := w.nodes[""][id]
+	return ok
 }
 
 // Balancers returns the balancers that publish, in order of their IDs, with
