@@ -95,7 +95,7 @@ func (v *version) rulesOf(doc *Document) []route.MatchRule {
 // newVersion makes a version of a text that Parse made doc of. An environment
 // that makes an invalid document is an error, which Parse tells better.
 func newVersion(service string, raw Raw, doc *Document) (*version, error) {
-	v := &version{raw: raw, doc: doc, hash: hashOf(raw.Value), plans: map[*Document]*rollout.Plan{}}
+	v := &version{raw: raw, doc: doc, hash: Hash(raw.Value), plans: map[*Document]*rollout.Plan{}}
 	v.plan = doc.Plan(service, raw.Key, raw.SharedIndex(), v.hash)
 	v.plans[doc] = v.plan
 	if len(doc.Environments) == 0 {

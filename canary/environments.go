@@ -55,7 +55,7 @@ func resolve(d *Document, patched []*Document, self Self, clients func(*Environm
 			}
 			continue
 		}
-		if env.Roll == nil || below(roll(env.Name), share) {
+		if env.Roll == nil || route.Below(roll(env.Name), share) {
 			r.doc, r.environment = patched[i], env.Name
 			break
 		}
@@ -73,11 +73,6 @@ func rollPosition(secret [2]uint64, service, id, environment, node string) uint6
 		b = append(append(b, field...), 0)
 	}
 	return siphash.Hash(secret[0], secret[1], append(b, node...))
-}
-
-// below reports whether u lies in the first part, share long, of the line.
-func below(u uint64, share float64) bool {
-	return share >= 1 || share > 0 && u < uint64(share*(1<<64))
 }
 
 // at is the share that has the patch at now, and when to ask again; zero: it

@@ -3,6 +3,8 @@ package canary
 import (
 	"slices"
 	"time"
+
+	"serin/route"
 )
 
 // Resolve returns the text of the document in force for a service as the asker
@@ -37,7 +39,7 @@ func (c *Controller) Resolve(service string, a Asker) (text []byte, hash string,
 		}
 		text = forClient(v.raw.Value, v.doc, environment)
 	}
-	return text, hashOf(text), true
+	return text, Hash(text), true
 }
 
 // forClient is the text of a document with the patch of one environment, or of
@@ -71,7 +73,7 @@ func forBalancer(text []byte, d *Document, self Self, roll func(environment stri
 			continue
 		}
 		if env.Roll != nil {
-			if share, _ := env.Roll.at(now); !below(roll(env.Name), share) {
+			if share, _ := env.Roll.at(now); !route.Below(roll(env.Name), share) {
 				continue
 			}
 		}

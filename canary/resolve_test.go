@@ -61,7 +61,7 @@ func TestResolve(t *testing.T) {
 		ask := func(service string, a Asker, want string) {
 			t.Helper()
 			text, hash, ok := c.Resolve(service, a)
-			if got := string(text); got != want || ok != (want != "") || ok && hash != hashOf(text) {
+			if got := string(text); got != want || ok != (want != "") || ok && hash != Hash(text) {
 				t.Errorf("%s as %+v: %v %s\n got %s\nwant %s", service, a, ok, hash, got, want)
 			}
 		}

@@ -262,11 +262,8 @@ func moment(t time.Time) *time.Time {
 	return &t
 }
 
-// hashOf identifies a text, for people to compare.
-func hashOf(value []byte) string {
-	sum := sha256.Sum256(value)
+// Hash identifies the text of a document, for people and as an ETag.
+func Hash(text []byte) string {
+	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:8])
 }
-
-// Hash identifies the text of a document, for people and as an ETag.
-func Hash(text []byte) string { return hashOf(text) }

@@ -63,11 +63,17 @@ func keyAddr(a netip.Addr) netip.Addr {
 	return a
 }
 
+// Below reports whether u lies in the first part, share long, of the line of all
+// numbers. What lies there stays there while the share grows.
+func Below(u uint64, share float64) bool {
+	return share >= 1 || share > 0 && u < uint64(share*(1<<64))
+}
+
 // Arm returns the canary iff u lies in the first part, Ratio long, of the line:
 // u < Ratio·2⁶⁴. A ratio of 1 is always canary, one of 0 never. u is a
 // Position, or a uniform draw. While the ratio grows, no u moves back to stable.
 func (s *Split) Arm(u uint64) ArmName {
-	if s.Ratio >= 1 || s.Ratio > 0 && u < uint64(s.Ratio*(1<<64)) {
+	if Below(u, s.Ratio) {
 		return Canary
 	}
 	return Stable

@@ -39,7 +39,7 @@ func (s *Split) VariantFor(client netip.Addr) (sp *Split, environment string) {
 	client = client.Unmap().WithZone("")
 	for i := range s.Variants {
 		v := &s.Variants[i]
-		if v.has(client) && (v.Share >= 1 || v.Share > 0 && s.roll(v.Name, client) < uint64(v.Share*(1<<64))) {
+		if v.has(client) && (v.Share >= 1 || Below(s.roll(v.Name, client), v.Share)) {
 			return v.Split, v.Name
 		}
 	}
