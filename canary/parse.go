@@ -71,9 +71,16 @@ func (p *parser) inside(off int) bool {
 // wrong reports a value of the wrong type.
 func (p *parser) wrong(n node, want string) {
 	is := map[byte]string{'n': "null", 't': "true", 'f': "false", '{': "an object", '[': "a list"}[byte(n.kind)]
-	if n.kind == '0' {
+	switch {
+	// The whole of a text that is no document may be a secret, since
+	// config_server can name any file.
+	case n.path == "" && n.kind == '0':
+		is = "a number"
+	case n.path == "" && n.kind == '"':
+		is = "a string"
+	case n.kind == '0':
 		is = short(n.text)
-	} else if n.kind == '"' {
+	case n.kind == '"':
 		is = `"` + short(n.text) + `"`
 	}
 	name := n.path

@@ -116,39 +116,41 @@ func toTheEnd(c net.Conn, assignment string) (string, error) {
 func TestClients(t *testing.T) {
 	for _, text := range []string{"service=web;addr=" + filepath.Join(t.TempDir(), "s"), "service=web;addr=tcp://127.0.0.1:0"} {
 		meter := &counts{}
-		addr := serve(t, &Server{Shares: always(0.5), Meter: meter}, text)
-		var wg sync.WaitGroup
-		var canary atomic.Int32
 		const clients = 200
-		for range clients {
-			wg.Go(func() {
-				c, err := net.Dial(addr.Network(), addr.String())
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				assignment, arm, err := twoLines(c, "")
-				if at, ok := parse(assignment); err != nil || !ok || (arm == "canary") != (at < 0.5) {
-					t.Errorf("told %q, %q, %v", assignment, arm, err)
-				}
-				if arm == "canary" {
-					canary.Add(1)
-				}
-				if c, err = net.Dial(addr.Network(), addr.String()); err != nil {
-					t.Error(err)
-					return
-				}
-				whole, err := toTheEnd(c, assignment)
-				if want := assignment + "\n" + arm + "\n\n"; err != nil || whole != want {
-					t.Errorf("the second time: %q, %v, want %q", whole, err, want)
-				}
-			})
-		}
-		wg.Wait()
-		if n := canary.Load(); n < 50 || n > 150 { // 7 standard deviations
-			t.Errorf("%d of %d clients go to the canary at a share of 0.5", n, clients)
-		}
-		n := meter.all()
+		t.Run(text, func(t *testing.T) {
+			addr := serve(t, &Server{Shares: always(0.5), Meter: meter}, text)
+			var wg sync.WaitGroup
+			var canary atomic.Int32
+			for range clients {
+				wg.Go(func() {
+					c, err := net.Dial(addr.Network(), addr.String())
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					assignment, arm, err := twoLines(c, "")
+					if at, ok := parse(assignment); err != nil || !ok || (arm == "canary") != (at < 0.5) {
+						t.Errorf("told %q, %q, %v", assignment, arm, err)
+					}
+					if arm == "canary" {
+						canary.Add(1)
+					}
+					if c, err = net.Dial(addr.Network(), addr.String()); err != nil {
+						t.Error(err)
+						return
+					}
+					whole, err := toTheEnd(c, assignment)
+					if want := assignment + "\n" + arm + "\n\n"; err != nil || whole != want {
+						t.Errorf("the second time: %q, %v, want %q", whole, err, want)
+					}
+				})
+			}
+			wg.Wait()
+			if n := canary.Load(); n < 50 || n > 150 { // 7 standard deviations
+				t.Errorf("%d of %d clients go to the canary at a share of 0.5", n, clients)
+			}
+		})
+		n := meter.all() // the server has ended: all are counted
 		if n["first canary"]+n["first master"] != clients || n["held canary"] != n["first canary"] || n["held master"] != n["first master"] {
 			t.Errorf("counted %v", n)
 		}

@@ -29,7 +29,7 @@ func TestParseSeed(t *testing.T) {
 	f(`{"": {}}`, "\"\" {}\n")
 	f(`{"web": {"raito": 0.1}}`, `seed.json:1:10: unknown field "raito" (did you mean "ratio"?)`)
 	f("{\n  \"web\": {\n    \"raito\": 0.1}}", `seed.json:3:5: unknown field "raito" (did you mean "ratio"?)`)
-	f(`{"web": 1}`, `seed.json:1:9: document must be a JSON object, not 1`)
+	f(`{"web": 1}`, `seed.json:1:9: document must be a JSON object, not a number`)
 	f(`{"web": {}, "web": {}}`, `seed.json:1:18: "web" is there twice`)
 	f(`{"": {}, "*": {}}`, `seed.json:1:13: "*" is there twice`)
 	f(`{"a/b": {}}`, `seed.json:1:7: "a/b" is no service`)
