@@ -7,17 +7,19 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/cli"
+
+	"serin/internal/agent"
 )
 
 // Compose v2's own parser accepts the files too (docker-compose 1.29 is what
@@ -123,17 +125,6 @@ func (c *cluster) ids(service string) []string {
 		c.t.Fatalf("no container of %s", service)
 	}
 	return ids
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	return port
 }
 
 // images builds the images of compose.offline.yml under a tag of their own.
@@ -267,7 +258,7 @@ func share(t *testing.T, addr string, n int) float64 {
 // inside, and answers every GET while parts of it are killed and paused.
 func TestComposeCluster(t *testing.T) {
 	c := &cluster{t: t, compose: haveDocker(t)}
-	lbPort, uiPort, consulPort := freePort(t), freePort(t), freePort(t)
+	lbPort, uiPort, consulPort := strconv.Itoa(agent.FreePort(t)), strconv.Itoa(agent.FreePort(t)), strconv.Itoa(agent.FreePort(t))
 	c.lb, c.admin, c.consul = "127.0.0.1:"+lbPort, "127.0.0.1:"+uiPort, "127.0.0.1:"+consulPort
 	c.env = []string{
 		fmt.Sprintf("COMPOSE_PROJECT_NAME=serin-test-%d", os.Getpid()),

@@ -123,7 +123,7 @@ func (o *other) write(name, text string) string {
 // another one on this machine.
 func (o *other) startDaemon() {
 	o.t.Helper()
-	admin := fmt.Sprintf("127.0.0.1:%d", freePort(o.t))
+	admin := fmt.Sprintf("127.0.0.1:%d", agent.FreePort(o.t))
 	o.daemon = start(o.t, "lb daemon", nil, lbBin, "daemon", "service=web;addr="+o.socket,
 		"-ui.addr", admin, "-registry.consul.addr", o.consul, "-log.level", "debug", "-log.format", "text", "-metrics.target", "prometheus")
 	eventually(o.t, 15*time.Second, "lb daemon ready", func() error { return status("http://"+admin+"/ready", 200) })
@@ -197,7 +197,7 @@ func testOtherProxy(t *testing.T, proxy func(*other) *process) {
 	}
 	o := &other{
 		lab: &lab{t: t, consul: a.Addr()}, dir: dir,
-		socket: filepath.Join(dir, "web.sock"), addr: fmt.Sprintf("127.0.0.1:%d", freePort(t)),
+		socket: filepath.Join(dir, "web.sock"), addr: fmt.Sprintf("127.0.0.1:%d", agent.FreePort(t)),
 	}
 	o.v1, o.v2 = o.demo("web", "v1", ""), o.demo("web", "v2", "canary")
 	o.kvPut("lb/canary/web", `{"ratio": 0.2}`)

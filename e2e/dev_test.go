@@ -16,7 +16,7 @@ import (
 // `make dev` serves within a minute of the build's end, and the commands of the
 // README's first canary do what they say.
 func TestReadmeQuickStart(t *testing.T) {
-	traffic, admin := fmt.Sprintf("127.0.0.1:%d", freePort(t)), fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	traffic, admin := fmt.Sprintf("127.0.0.1:%d", agent.FreePort(t)), fmt.Sprintf("127.0.0.1:%d", agent.FreePort(t))
 	build := exec.Command("make", "-C", "..", "build") // its own time is not what is promised
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("make build: %v\n%s", err, out)

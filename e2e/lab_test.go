@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -105,16 +104,6 @@ func (p *process) stop(t testing.TB, within time.Duration) int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-func freePort(t testing.TB) int {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
-}
-
 // eventually calls f until it returns nil, and fails the test with its last
 // error when that takes longer than within. It returns how long it took.
 func eventually(t testing.TB, within time.Duration, what string, f func() error) time.Duration {
@@ -157,7 +146,7 @@ func (l *lab) lb(opts ...string) *balancer {
 
 func (l *lab) lbStarted(opts ...string) *balancer {
 	l.t.Helper()
-	b := &balancer{traffic: fmt.Sprintf("127.0.0.1:%d", freePort(l.t)), admin: fmt.Sprintf("127.0.0.1:%d", freePort(l.t))}
+	b := &balancer{traffic: fmt.Sprintf("127.0.0.1:%d", agent.FreePort(l.t)), admin: fmt.Sprintf("127.0.0.1:%d", agent.FreePort(l.t))}
 	args := append([]string{
 		"run", "-proxy.addr", b.traffic, "-ui.addr", b.admin, "-registry.consul.addr", l.consul,
 		"-log.level", "debug", "-log.format", "text",
@@ -188,7 +177,7 @@ type instance struct {
 // Tags come as one comma-separated list, as the program takes them.
 func (l *lab) demo(name, version, tags string, opts ...string) *instance {
 	l.t.Helper()
-	i := &instance{addr: fmt.Sprintf("127.0.0.1:%d", freePort(l.t))}
+	i := &instance{addr: fmt.Sprintf("127.0.0.1:%d", agent.FreePort(l.t))}
 	args := append([]string{
 		"-consul", l.consul, "-http", i.addr, "-addr", "127.0.0.1", "-name", name, "-version", version, "-tags", tags,
 		"-check.interval", "200ms", "-check.timeout", "1s", "-drain", "2s",

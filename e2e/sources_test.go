@@ -29,7 +29,7 @@ type documents struct {
 }
 
 func serveDocuments(t *testing.T, text string) *documents {
-	d := &documents{addr: fmt.Sprintf("127.0.0.1:%d", freePort(t)), text: text}
+	d := &documents{addr: fmt.Sprintf("127.0.0.1:%d", agent.FreePort(t)), text: text}
 	d.live(t)
 	t.Cleanup(d.die)
 	return d
@@ -95,7 +95,7 @@ func TestSourcesAreSwitchedUnderLoad(t *testing.T) {
 	share("the first source", 0.5, 3*time.Second)
 
 	// A dead one changes nothing.
-	dead := fmt.Sprintf("http://127.0.0.1:%d/web", freePort(t))
+	dead := fmt.Sprintf("http://127.0.0.1:%d/web", agent.FreePort(t))
 	from(dead)
 	eventually(t, 3*time.Second, "the dead source is said", func() error {
 		var s struct {

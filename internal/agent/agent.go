@@ -135,9 +135,9 @@ func Cluster(t testing.TB, n int, cfg Config) []*Agent {
 func newAgent(t testing.TB, cfg Config) *Agent {
 	t.Helper()
 	a := &Agent{t: t, cfg: cfg, bin: Binary(t), dir: t.TempDir()}
-	a.ports = ports{http: freePort(t), https: -1, rpc: freePort(t), serf: freePort(t)}
+	a.ports = ports{http: FreePort(t), https: -1, rpc: FreePort(t), serf: FreePort(t)}
 	if cfg.TLS {
-		a.ports.https = freePort(t)
+		a.ports.https = FreePort(t)
 		a.certify()
 	}
 	a.name = fmt.Sprintf("agent-%d", a.ports.http)
@@ -156,10 +156,10 @@ func newAgent(t testing.TB, cfg Config) *Agent {
 	return a
 }
 
-// freePort returns a port that nobody listens on, outside the range from which
-// the system takes ports for outgoing connections: an agent that is restarted
-// must find its ports free.
-func freePort(t testing.TB) int {
+// FreePort returns a port that nobody listens on, outside the range from which
+// the system takes ports for outgoing connections: whoever listens there later
+// must find it free.
+func FreePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
 		p := 15000 + rand.IntN(15000)
