@@ -60,7 +60,7 @@ func TestInvalidDocumentChangesNothing(t *testing.T) {
 	if n := size(t).InvalidChecks; len(docs) < n {
 		t.Fatalf("%d documents in canary/testdata/invalid.txt, want at least %d", len(docs), n)
 	}
-	shown := 0
+	shown, newest := 0, uint64(0)
 	for i, doc := range docs {
 		if len(doc) > 500<<10 { // Consul itself refuses values above 512 KiB
 			continue
@@ -70,7 +70,7 @@ func TestInvalidDocumentChangesNothing(t *testing.T) {
 			var s struct {
 				State     string
 				Effective float64
-				Rejected  string
+				Index     uint64
 				Error     *struct {
 					Path         string
 					Line, Column int
@@ -78,6 +78,9 @@ func TestInvalidDocumentChangesNothing(t *testing.T) {
 			}
 			if err := getJSON("http://"+b.admin+"/api/v1/canary/web/status", &s); err != nil {
 				return err
+			}
+			if s.Index <= newest {
+				return fmt.Errorf("the text at index %d is still that of before", s.Index)
 			}
 			if s.State != "invalid" || s.Error == nil || s.Error.Line == 0 || s.Effective != 0.5 {
 				return fmt.Errorf("state %q, effective %g, error %+v", s.State, s.Effective, s.Error)
@@ -88,6 +91,7 @@ func TestInvalidDocumentChangesNothing(t *testing.T) {
 			if !strings.Contains(b.out.String(), "canary document refused") {
 				return fmt.Errorf("the log does not say so")
 			}
+			newest = s.Index
 			return nil
 		})
 		shown++

@@ -21,6 +21,7 @@ import (
 	"serin/admin"
 	"serin/canary"
 	"serin/registry/consul"
+	"serin/route"
 )
 
 // catalog is Consul for the commands that look at, or drain, instances.
@@ -158,32 +159,27 @@ func (c *catalog) arms(ctx context.Context, service string) (doc *canary.Documen
 }
 
 // remaining counts the instances that could serve once one is drained: those
-// that are ready, of the service and of others that join as its arms, and that
-// are in one of its arms. Any arm counts: the guards send everyone to the one
-// that has a healthy instance, the backup last of all. It is pure.
+// that are ready, of the service and of others that join as its arms. The backup
+// counts, since it takes everything then. Canaries count only where the drained
+// one is a canary too, or where they have everything anyway: nobody means to send
+// everyone to a canary by maintaining stable. It is pure.
 func remaining(service string, doc *canary.Document, members []consul.Member, drained consul.Member) (n int) {
+	canaries := armOf(service, doc, drained) == route.Canary.String() || doc.Control == "promote" ||
+		doc.Control == "" && doc.Ratio != nil && *doc.Ratio == 1
 	for _, m := range members {
 		if !m.Ready || m.ID == drained.ID && m.Node == drained.Node && m.Service == drained.Service {
 			continue
 		}
-		if inAnArm(service, doc, m) {
+		if arm := armOf(service, doc, m); arm != "" && (canaries || arm != route.Canary.String()) {
 			n++
 		}
 	}
 	return n
 }
 
-// inAnArm tells whether requests may go to an instance at all.
-func inAnArm(service string, doc *canary.Document, m consul.Member) bool {
-	own := m.Service == service
-	if own && doc.Stable == nil {
-		return true // the rest is stable
-	}
-	canaries := doc.Canary
-	if canaries == nil {
-		canaries = &canary.Selector{Tag: "canary"}
-	}
-	return slices.ContainsFunc([]*canary.Selector{canaries, doc.Stable, doc.Backup}, func(s *canary.Selector) bool {
+// armOf is the arm of an instance, "" where no request goes to it.
+func armOf(service string, doc *canary.Document, m consul.Member) string {
+	is := func(s *canary.Selector) bool {
 		if s == nil || cmp.Or(s.Service, service) != m.Service || s.Tag != "" && !slices.Contains(m.Tags, s.Tag) {
 			return false
 		}
@@ -193,7 +189,16 @@ func inAnArm(service string, doc *canary.Document, m consul.Member) bool {
 			}
 		}
 		return true
-	})
+	}
+	switch {
+	case is(doc.Backup):
+		return route.Backup.String()
+	case is(cmp.Or(doc.Canary, &canary.Selector{Tag: "canary"})):
+		return route.Canary.String()
+	case is(doc.Stable), doc.Stable == nil && m.Service == service: // the rest
+		return route.Stable.String()
+	}
+	return ""
 }
 
 func (a *app) drainCommand() *cobra.Command {
@@ -202,7 +207,7 @@ func (a *app) drainCommand() *cobra.Command {
 		GroupID: "operate",
 		Short:   "Take an instance out of service, and wait until nobody uses it",
 		Long: "Put one instance into Consul's maintenance mode: no balancer sends it new requests,\nand those in flight finish. It waits until the balancer at --addr has none left.\n\n" +
-			"INSTANCE is the ID of an instance of this agent; one of any agent is\nSERVICE/ADDRESS or SERVICE/ID. It is refused where fewer than --floor instances\nwould stay ready; those of the canary and the backup arm count.\n\n" +
+			"INSTANCE is the ID of an instance of this agent; one of any agent is\nSERVICE/ADDRESS or SERVICE/ID. It is refused where fewer than --floor instances\nwould stay ready: of stable and the backup, and of the canary where that has\neverything or is what is drained.\n\n" +
 			"With --for the command stays that long, then restores the instance. When it is\ninterrupted before, the instance stays drained.",
 		Example: "  lb drain web-1 --reason 'new disks'\n  lb drain web/10.0.0.7:8080 --for 10m\n  lb drain web/10.0.0.7:8080 --floor 3",
 		Args:    usage(cobra.ExactArgs(1)),

@@ -50,13 +50,18 @@ func TestRemaining(t *testing.T) {
 	f(`{}`, "web/1; web/2", 1)
 	f(`{}`, "web/1; web/2 -", 0)
 	f(`{}`, "web/1 -; web/2", 1)
-	f(`{}`, "web/1; web/2 canary", 1) // the guards send everyone there
+	f(`{}`, "web/1; web/2 canary", 0) // nobody means to send everyone there
+	f(`{"ratio": 0.9}`, "web/1; web/2 canary", 0)
+	f(`{"ratio": 1}`, "web/1; web/2 canary", 1) // everyone is there
+	f(`{"ratio": 1, "control": "abort"}`, "web/1; web/2 canary", 0)
+	f(`{"ratio": 0.1, "control": "promote"}`, "web/1; web/2 canary", 1)
+	f(`{"ratio": 0.1}`, "web/2 canary; web/1; web/3 canary", 2)
 	f(`{"backup": "spare"}`, "web/1; web/2 spare", 1)
 	f(`{"backup": {"service": "sorry"}}`, "web/1; sorry/1", 1)
 	f(`{"backup": {"service": "sorry"}}`, "web/1; sorry/1 -", 0)
 	f(`{"backup": {"service": "sorry", "tag": "a"}}`, "web/1; sorry/1 b", 0)
 	f(`{}`, "web/1; sorry/1", 0)
-	f(`{"stable": "v1"}`, "web/1 v1; web/2 v2; web/3 canary", 1) // v2 gets nothing
+	f(`{"stable": "v1"}`, "web/1 v1; web/2 v2; web/3 v1", 1) // v2 gets nothing
 	f(`{"stable": "v1"}`, "web/1 v1; web/2 v1", 1)
 }
 
