@@ -165,7 +165,7 @@ func (c *catalog) arms(ctx context.Context, service string) (doc *canary.Documen
 // everyone to a canary by maintaining stable. It is pure.
 func remaining(service string, doc *canary.Document, members []consul.Member, drained consul.Member) (n int) {
 	canaries := armOf(service, doc, drained) == route.Canary.String() || doc.Control == "promote" ||
-		doc.Control == "" && doc.Ratio != nil && *doc.Ratio == 1
+		(doc.Control == "" || doc.Control == "run") && doc.Ratio != nil && *doc.Ratio == 1
 	for _, m := range members {
 		if !m.Ready || m.ID == drained.ID && m.Node == drained.Node && m.Service == drained.Service {
 			continue
