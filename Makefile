@@ -53,7 +53,7 @@ fuzz: ## every fuzz target for FUZZTIME (default 60s) each
 
 bench: build ## CPU per request against nginx and HAProxy, and the Go benchmarks; see docs/BENCHMARKS.md
 	$(GO) run ./e2e/bench $(ARGS)
-	$(GO) test -run '^$$' -bench . -benchmem ./route ./proxy/...
+	$(GO) test -run '^$$' -bench . -benchmem ./route ./proxy/... ./canary/...
 
 bench-follow: consul ## how soon a change in Consul reaches the traffic, at 10, 2,000 and 10,000 services (about an hour; not in CI); see docs/BENCHMARKS.md
 	CONSUL_BIN=$(abspath $(CONSUL)) $(GO) run ./e2e/benchfollow $(ARGS)
