@@ -27,17 +27,16 @@ type SourceState struct {
 // (limits.overload and the health of the arms come later, for each part of a
 // route, from its instances.) A lost source takes the canary out after
 // stale_after, a restored document at once, unless the document says on_stale
-// hold; a promoted rollout keeps its share when the source is lost. (Where stable
-// is empty everyone goes to the canary all the same: that is the guard of each
-// request's decision.)
+// hold or its rollout was promoted. (Where stable is empty everyone goes to the
+// canary all the same: that is the guard of each request's decision.)
 func Effective(d *Document, p rollout.Position, s SourceState, now time.Time) (ratio float64, because string) {
 	ratio, reasons := limited(d, p, now)
 	hold := d.OnStale == "hold"
 	switch at, lost := d.staleAt(s); {
-	case !(ratio > 0) || hold:
+	case !(ratio > 0) || hold || p.Phase == rollout.Promoted:
 	case s.Restored:
 		ratio, reasons = 0, append(reasons, "stale: restored from disk, the source has not answered yet")
-	case lost && !now.Before(at) && p.Phase != rollout.Promoted:
+	case lost && !now.Before(at):
 		ratio, reasons = 0, append(reasons, "stale: the source is lost since "+s.LostSince.UTC().Format(time.RFC3339))
 	}
 	return ratio, JoinReasons(reasons...)

@@ -144,7 +144,8 @@ func TestEffectiveOrder(t *testing.T) {
 	f(rollout.Position{Ratio: 0.3, Because: "paused by hand"}, SourceState{}, 0, 0.2, "rollout: paused by hand; max_ratio: 0.2")
 	f(rollout.Position{Ratio: 0.3, Because: "paused by hand"}, gone, 8*time.Second, 0, "rollout: paused by hand; max_ratio: 0.2; stale: the source is lost since 2026-01-01T00:00:00Z")
 	f(rollout.Position{Ratio: 1, Phase: rollout.Promoted}, gone, time.Minute, 0.2, "max_ratio: 0.2")
-	f(rollout.Position{Ratio: 1, Phase: rollout.Promoted}, SourceState{Restored: true}, 0, 0, "max_ratio: 0.2; stale: restored from disk, the source has not answered yet")
+	f(rollout.Position{Ratio: 1, Phase: rollout.Promoted}, SourceState{Restored: true}, 0, 0.2, "max_ratio: 0.2")
+	f(rollout.Position{Ratio: 0.5, Phase: rollout.Running}, SourceState{Restored: true}, 0, 0, "max_ratio: 0.2; stale: restored from disk, the source has not answered yet")
 	f(rollout.Position{Ratio: 1, Phase: rollout.Promoted}, gone, time.Hour, 0, "expires: since 2026-01-01T01:00:00Z")
 	f(rollout.Position{Because: "rolled back", Phase: rollout.RolledBack}, gone, time.Hour, 0, "rollout: rolled back")
 }

@@ -21,15 +21,18 @@ func TestStartFromDiskWithoutConsul(t *testing.T) {
 	l.web(1, 1)
 	l.demo("api", "v1", "urlprefix-api.test/")
 	l.demo("api", "v2", "urlprefix-api.test/,canary")
+	l.demo("done", "v1", "urlprefix-done.test/")
+	l.demo("done", "v2", "urlprefix-done.test/,canary")
 	l.kvPut("lb/canary/web", `{"ratio":1}`)
 	l.kvPut("lb/canary/api", `{"ratio":1,"on_stale":"hold"}`)
+	l.kvPut("lb/canary/done", `{"steps":[{"ratio":0.5,"for":"100ms"}]}`) // promoted after it
 	path := filepath.Join(t.TempDir(), "state", "snapshot.json")
 	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	first := l.lb("-registry.snapshot.path", path)
-	l.warm(first, 4)
-	for _, s := range []string{"web", "api"} {
+	l.warm(first, 6)
+	for _, s := range []string{"web", "api", "done"} {
 		eventually(t, 5*time.Second, "the document of "+s+" is applied", func() error { return applied(first, s, 1) })
 	}
 	eventually(t, 10*time.Second, "the state is on disk", func() error {
@@ -37,7 +40,7 @@ func TestStartFromDiskWithoutConsul(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		for _, want := range []string{`"api"`, `"web"`, `urlprefix-api.test/`} {
+		for _, want := range []string{`"api"`, `"web"`, `urlprefix-api.test/`, `"phase":"promoted"`} {
 			if !strings.Contains(string(b), want) {
 				return fmt.Errorf("it lacks %s", want)
 			}
@@ -62,8 +65,9 @@ func TestStartFromDiskWithoutConsul(t *testing.T) {
 			}
 		}
 	}
-	version("", "v1")         // ratio 1, but its source is not there
-	version("api.test", "v2") // held
+	version("", "v1")          // ratio 1, but its source is not there
+	version("api.test", "v2")  // held
+	version("done.test", "v2") // promoted
 	if err := status("http://"+second.admin+"/ready", 200); err != nil {
 		t.Errorf("with state on disk it is ready: %v", err)
 	}
