@@ -95,7 +95,9 @@ func (s *Server) setup() {
 	if s.MaxConns > 0 {
 		s.slots = make(chan struct{}, s.MaxConns)
 	}
+	s.mu.Lock() // Connections may be asked before anything runs
 	s.conns = map[*conn]struct{}{}
+	s.mu.Unlock()
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)

@@ -318,3 +318,17 @@ func TestDrainClosesSilentConnections(t *testing.T) {
 	}
 	h1.closed()
 }
+
+// The connections may be asked for while the server begins: metrics do.
+func TestConnectionsWhileItBegins(t *testing.T) {
+	s := &Server{Core: &proxy.Core{Now: time.Now}}
+	var wg sync.WaitGroup
+	wg.Go(func() { s.once.Do(s.setup) })
+	wg.Go(func() {
+		if h1, h2 := s.Connections(); h1+h2 != 0 {
+			t.Errorf("%d and %d connections of a server that nobody asked yet", h1, h2)
+		}
+	})
+	wg.Wait()
+	s.cut(nil)
+}
