@@ -3,76 +3,37 @@ package canary
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"reflect"
-	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"serin/internal/casefile"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-type parsing struct{ doc, want string }
-
-// cases reads testdata/valid.txt or invalid.txt.
-func cases(t testing.TB, file string) (out []parsing) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	copies := regexp.MustCompile(`<<(\d+) ("(?:[^"\\]|\\.)*")>>`)
-	var doc []string
-	for line := range strings.Lines(string(text)) {
-		line = strings.TrimSuffix(line, "\n")
-		want, end := strings.CutPrefix(line, "=> ")
-		switch {
-		case end:
-			full := copies.ReplaceAllStringFunc(strings.Join(doc, "\n"), func(s string) string {
-				m := copies.FindStringSubmatch(s)
-				n, err1 := strconv.Atoi(m[1])
-				unit, err2 := strconv.Unquote(m[2])
-				if err1 != nil || err2 != nil {
-					t.Fatalf("%s: %v %v", s, err1, err2)
-				}
-				return strings.Repeat(unit, n)
-			})
-			out = append(out, parsing{full, want})
-			doc = nil
-		case strings.HasPrefix(line, "#"), line == "" && doc == nil:
-		default:
-			doc = append(doc, line)
-		}
-	}
-	return out
-}
-
 func TestParseRefuses(t *testing.T) {
-	invalid := cases(t, "testdata/invalid.txt")
-	if len(invalid) < 30 {
-		t.Fatalf("only %d cases", len(invalid))
-	}
-	for _, c := range invalid {
-		_, err := Parse("lb/canary/web", []byte(c.doc))
+	for _, c := range casefile.Read(t, "testdata/invalid.txt") {
+		_, err := Parse("lb/canary/web", []byte(c.Doc))
 		got := fmt.Sprint(err)
-		if want := "lb/canary/web:" + c.want; got != want {
-			t.Errorf("Parse(%.200s)\n got %s\nwant %s", c.doc, got, want)
+		if want := "lb/canary/web:" + c.Want; got != want {
+			t.Errorf("Parse(%.200s)\n got %s\nwant %s", c.Doc, got, want)
 		}
 	}
 }
 
 func TestParseAccepts(t *testing.T) {
-	for _, c := range cases(t, "testdata/valid.txt") {
-		d, err := Parse("lb/canary", []byte(c.doc))
+	for _, c := range casefile.Read(t, "testdata/valid.txt") {
+		d, err := Parse("lb/canary", []byte(c.Doc))
 		if err != nil {
-			t.Errorf("Parse(%s)\n got %v\nwant %s", c.doc, err, c.want)
+			t.Errorf("Parse(%s)\n got %v\nwant %s", c.Doc, err, c.Want)
 			continue
 		}
 		got, err := json.Marshal(d)
-		if err != nil || string(got) != c.want {
-			t.Errorf("Parse(%s)\n got %s, %v\nwant %s", c.doc, got, err, c.want)
+		if err != nil || string(got) != c.Want {
+			t.Errorf("Parse(%s)\n got %s, %v\nwant %s", c.Doc, got, err, c.Want)
 		}
 	}
 }
@@ -90,9 +51,9 @@ func TestErrorIsJSON(t *testing.T) {
 // the same.
 func FuzzParse(f *testing.F) {
 	for _, file := range []string{"testdata/valid.txt", "testdata/invalid.txt"} {
-		for _, c := range cases(f, file) {
-			if len(c.doc) < 2000 {
-				f.Add([]byte(c.doc))
+		for _, c := range casefile.Read(f, file) {
+			if len(c.Doc) < 2000 {
+				f.Add([]byte(c.Doc))
 			}
 		}
 	}

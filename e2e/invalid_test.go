@@ -3,47 +3,14 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
-	"os"
-	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"serin/e2e/load"
 	"serin/internal/agent"
+	"serin/internal/casefile"
 )
-
-// refusals reads the documents that canary.Parse refuses, and their errors;
-// the file says how it is written.
-func refusals(t *testing.T) (docs, errs []string) {
-	t.Helper()
-	raw, err := os.ReadFile("../canary/testdata/invalid.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	copies := regexp.MustCompile(`<<(\d+) ("(?:[^"\\]|\\.)*")>>`)
-	var doc []string
-	for _, line := range strings.Split(string(raw), "\n") {
-		switch want, ok := strings.CutPrefix(line, "=> "); {
-		case ok:
-			text := copies.ReplaceAllStringFunc(strings.Join(doc, "\n"), func(m string) string {
-				sub := copies.FindStringSubmatch(m)
-				n, _ := strconv.Atoi(sub[1])
-				s, err := strconv.Unquote(sub[2])
-				if err != nil {
-					t.Fatal(err)
-				}
-				return strings.Repeat(s, n)
-			})
-			docs, errs, doc = append(docs, text), append(errs, want), nil
-		case len(doc) == 0 && (line == "" || strings.HasPrefix(line, "#")):
-		default:
-			doc = append(doc, line)
-		}
-	}
-	return docs, errs
-}
 
 // An invalid document changes nothing, and is seen in all its places: API,
 // metrics, log, the balancer's own check in Consul, and lb canary status.
@@ -56,17 +23,17 @@ func TestInvalidDocumentChangesNothing(t *testing.T) {
 	eventually(t, 2*time.Second, "the document is applied", func() error { return applied(b, "web", 0.5) })
 	f := l.flow(load.Config{Addrs: []string{b.traffic}, Rate: 200})
 
-	docs, errs := refusals(t)
+	docs := casefile.Read(t, "../canary/testdata/invalid.txt")
 	if n := size(t).InvalidChecks; len(docs) < n {
 		t.Fatalf("%d documents in canary/testdata/invalid.txt, want at least %d", len(docs), n)
 	}
 	shown, newest := 0, uint64(0)
-	for i, doc := range docs {
-		if len(doc) > 500<<10 { // Consul itself refuses values above 512 KiB
+	for i, c := range docs {
+		if len(c.Doc) > 500<<10 { // Consul itself refuses values above 512 KiB
 			continue
 		}
-		l.kvPut("lb/canary/web", doc)
-		eventually(t, 2*time.Second, fmt.Sprintf("document %d is refused in the API: %.80q", i, doc), func() error {
+		l.kvPut("lb/canary/web", c.Doc)
+		eventually(t, 2*time.Second, fmt.Sprintf("document %d is refused in the API: %.80q", i, c.Doc), func() error {
 			var s struct {
 				State     string
 				Effective float64
@@ -85,8 +52,8 @@ func TestInvalidDocumentChangesNothing(t *testing.T) {
 			if s.State != "invalid" || s.Error == nil || s.Error.Line == 0 || s.Effective != 0.5 {
 				return fmt.Errorf("state %q, effective %g, error %+v", s.State, s.Effective, s.Error)
 			}
-			if out, _ := l.cli("canary", "status", "web", "--addr", b.admin); !strings.Contains(out, "lb/canary/web:"+errs[i]) {
-				return fmt.Errorf("lb canary status does not show %q:\n%s", errs[i], out)
+			if out, _ := l.cli("canary", "status", "web", "--addr", b.admin); !strings.Contains(out, "lb/canary/web:"+c.Want) {
+				return fmt.Errorf("lb canary status does not show %q:\n%s", c.Want, out)
 			}
 			if !strings.Contains(b.out.String(), "canary document refused") {
 				return fmt.Errorf("the log does not say so")
@@ -100,7 +67,7 @@ func TestInvalidDocumentChangesNothing(t *testing.T) {
 	if n := strings.Count(b.out.String(), "canary document refused"); n != shown {
 		t.Errorf("%d lines of the log say so, want one for each of %d documents", n, shown)
 	}
-	last := errs[len(errs)-1]
+	last := docs[len(docs)-1].Want
 	eventually(t, 5*time.Second, "the shared state tells of the last", func() error {
 		body, err := l.call("GET", "/v1/kv/lb/state/web?raw", "")
 		var s struct{ Phase, Invalid string }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -14,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"serin/canary"
+	"serin/internal/casefile"
 	"serin/schema"
 )
 
@@ -45,49 +45,12 @@ func validate(s *jsonschema.Schema, doc string) error {
 	return s.Validate(v)
 }
 
-type parsing struct{ doc, want string }
-
-// cases reads canary/testdata/valid.txt or invalid.txt.
-func cases(t testing.TB, name string) (out []parsing) {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "canary", "testdata", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	copies := regexp.MustCompile(`<<(\d+) ("(?:[^"\\]|\\.)*")>>`)
-	var doc []string
-	for line := range strings.Lines(string(text)) {
-		line = strings.TrimSuffix(line, "\n")
-		want, end := strings.CutPrefix(line, "=> ")
-		switch {
-		case end:
-			full := copies.ReplaceAllStringFunc(strings.Join(doc, "\n"), func(s string) string {
-				m := copies.FindStringSubmatch(s)
-				n, _ := strconv.Atoi(m[1])
-				unit, err := strconv.Unquote(m[2])
-				if err != nil {
-					t.Fatal(err)
-				}
-				return strings.Repeat(unit, n)
-			})
-			out, doc = append(out, parsing{full, want}), nil
-		case strings.HasPrefix(line, "#"), line == "" && doc == nil:
-		default:
-			doc = append(doc, line)
-		}
-	}
-	if len(out) < 30 {
-		t.Fatalf("only %d cases in %s", len(out), name)
-	}
-	return out
-}
-
 // What Parse accepts the schema does not refuse, and so the form in which a
 // document is written again.
 func TestSchemaAcceptsWhatParseAccepts(t *testing.T) {
 	s := compiled(t)
-	for _, c := range cases(t, "valid.txt") {
-		for _, doc := range []string{c.doc, c.want} {
+	for _, c := range casefile.Read(t, filepath.Join("..", "canary", "testdata", "valid.txt")) {
+		for _, doc := range []string{c.Doc, c.Want} {
 			if err := validate(s, doc); err != nil {
 				t.Errorf("%s\n%v", doc, err)
 			}
@@ -152,18 +115,18 @@ var beyond = []string{
 func TestSchemaRefusesWhatParseRefuses(t *testing.T) {
 	s := compiled(t)
 	used := map[string]bool{}
-	for _, c := range cases(t, "invalid.txt") {
-		if validate(s, c.doc) != nil {
+	for _, c := range casefile.Read(t, filepath.Join("..", "canary", "testdata", "invalid.txt")) {
+		if validate(s, c.Doc) != nil {
 			continue
 		}
 		known := false
 		for _, b := range beyond {
-			if strings.Contains(c.want, b) {
+			if strings.Contains(c.Want, b) {
 				known, used[b] = true, true
 			}
 		}
 		if !known {
-			t.Errorf("the schema accepts %.300s\nParse says %s", c.doc, c.want)
+			t.Errorf("the schema accepts %.300s\nParse says %s", c.Doc, c.Want)
 		}
 	}
 	for _, b := range beyond {
@@ -184,9 +147,9 @@ func TestSchemaNamesThePlace(t *testing.T) {
 // FuzzSchema: what Parse accepts the schema does not refuse.
 func FuzzSchema(f *testing.F) {
 	for _, name := range []string{"valid.txt", "invalid.txt"} {
-		for _, c := range cases(f, name) {
-			if len(c.doc) < 2000 {
-				f.Add(c.doc)
+		for _, c := range casefile.Read(f, filepath.Join("..", "canary", "testdata", name)) {
+			if len(c.Doc) < 2000 {
+				f.Add(c.Doc)
 			}
 		}
 	}

@@ -86,7 +86,7 @@ func FuzzAssignmentRoundTrip(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, v float64) {
 		if !(v >= 0 && v < 1) || math.Signbit(v) {
-			t.Skip()
+			return // no assignment
 		}
 		if got, want := format(v), fmt.Sprint(v); got != want {
 			t.Errorf("format(%g) = %s, want %s", v, got, want)

@@ -22,6 +22,7 @@ var allowed = map[string]struct{ ours, others []string }{
 	"internal/devconsul": {},
 	"internal/agent":     {},
 	"internal/shell":     {},
+	"internal/casefile":  {},
 	"internal/spelling":  {},
 	"schema":             {}, // JSON Schemas, embedded
 	"internal/demo":      {others: []string{"github.com/coder/websocket"}},
