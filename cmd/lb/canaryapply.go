@@ -41,12 +41,10 @@ func (a *app) canaryApplyCommand() *cobra.Command {
 // fileFor reads the service that the arguments name, and the file, which must
 // hold a document.
 func (a *app) fileFor(cmd *cobra.Command, service func([]string) (string, []string, error), args []string, file string) (name string, text []byte, err error) {
-	name, rest, err := service(args)
+	name, err = onlyService(cmd, service, args)
 	switch {
 	case err != nil:
 		return "", nil, err
-	case len(rest) > 0:
-		return "", nil, noArgs(cmd, rest)
 	case file == "":
 		return "", nil, fail(exitUsage, errors.New("want a file"), "usage: "+cmd.UseLine())
 	}
@@ -104,12 +102,9 @@ func (a *app) canaryEditCommand() *cobra.Command {
 	service := serviceFlag(cmd)
 	h := a.handFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		name, rest, err := service(args)
+		name, err := onlyService(cmd, service, args)
 		if err != nil {
 			return err
-		}
-		if len(rest) > 0 {
-			return noArgs(cmd, rest)
 		}
 		return h.inEditor(cmd.Context(), name)
 	}

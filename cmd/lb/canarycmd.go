@@ -56,5 +56,14 @@ func serviceFlag(cmd *cobra.Command) func(args []string) (service string, rest [
 	}
 }
 
+// onlyService is the service of a command that takes nothing else.
+func onlyService(cmd *cobra.Command, service func([]string) (string, []string, error), args []string) (string, error) {
+	name, rest, err := service(args)
+	if err == nil {
+		err = noArgs(cmd, rest)
+	}
+	return name, err
+}
+
 // command is a command line about a service, or all for "".
 func command(name, service string) string { return strings.TrimSpace(name + " " + service) }

@@ -191,12 +191,9 @@ func (a *app) canaryHistoryCommand() *cobra.Command {
 	service := serviceFlag(cmd)
 	connect := a.documents(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		name, rest, err := service(args)
+		name, err := onlyService(cmd, service, args)
 		if err != nil {
 			return err
-		}
-		if len(rest) > 0 {
-			return noArgs(cmd, rest)
 		}
 		client, _, err := connect()
 		if err != nil {
@@ -249,12 +246,9 @@ func (a *app) canaryExplainCommand() *cobra.Command {
 	service := serviceFlag(cmd)
 	lb := a.apiFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		name, rest, err := service(args)
+		name, err := onlyService(cmd, service, args)
 		if err != nil {
 			return err
-		}
-		if len(rest) > 0 {
-			return noArgs(cmd, rest)
 		}
 		q := url.Values{"cookie": *cookies, "header": *headers}
 		for field, value := range map[string]string{"ip": *ip, "key": *key, "kind": *kind, "path": *path, "method": *method} {

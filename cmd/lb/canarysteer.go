@@ -18,12 +18,9 @@ func (a *app) steerCommand(cmd *cobra.Command, edit func() (canary.Edit, error))
 	service := serviceFlag(cmd)
 	h := a.handFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		name, rest, err := service(args)
+		name, err := onlyService(cmd, service, args)
 		if err != nil {
 			return err
-		}
-		if len(rest) > 0 {
-			return noArgs(cmd, rest)
 		}
 		e, err := edit()
 		if err != nil {
